@@ -1,0 +1,1 @@
+"""Death and birth of neurons while a network learns, as pure transforms."""

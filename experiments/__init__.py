@@ -1,0 +1,1 @@
+"""Studies: the one place where the sciences, the lab and the shell meet."""

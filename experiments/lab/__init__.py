@@ -1,0 +1,1 @@
+"""Pure functions that turn one organism into populations, and numbers into estimates."""

@@ -1,0 +1,112 @@
+"""Training a population: one organism's functions, thousands of networks, one compiled program.
+
+The program loops over blocks *outside* the loop over steps, so a block's state stays in the cache
+for its whole training; blocks are spread over devices with `shard_map`, without collectives.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from experiments.lab import placement
+
+
+class Work(NamedTuple):
+    """One chunk as arrays: `hyper` a pytree of `[K, B]`, `trial [K, B]` rows of the trials,
+    `species [K]` indices of the learners, `count [D]` blocks to train per device."""
+
+    hyper: Any
+    trial: np.ndarray
+    species: np.ndarray
+    count: np.ndarray
+
+
+class Trained(NamedTuple):
+    """`records`: the measurements, a pytree of `[K, B, R]`; `state`: a pytree of `[K, B, …]`."""
+
+    records: Any
+    state: Any
+
+
+def life(learner, trial, hyper, schedule: jax.Array):
+    """One organism's training: `schedule[r]` steps, then a measurement, for every r of `[R]`."""
+
+    def stretch(state, steps):
+        state = lax.fori_loop(0, steps, lambda _, s: learner.step(trial, s, hyper), state)
+        return state, learner.measure(trial, state, hyper)
+
+    state, records = lax.scan(stretch, learner.init(trial, hyper), schedule)
+    return records, state
+
+
+def program(learners: Sequence, mesh: Mesh, axes) -> Callable:
+    """A function `(trials, work, schedule) -> Trained` over blocks, spread over `mesh`.
+
+    `learners` are the species; all of them have states of one structure. A block's species is
+    chosen once, outside its training. `trials` is a pytree of `[T, …]`, replicated.
+    """
+
+    def block(trials, work, schedule, k):
+        trial = jax.tree.map(lambda rows: rows[work.trial[k]], trials)
+        hyper = jax.tree.map(lambda column: column[k], work.hyper)
+        branches = [
+            lambda t, h, learner=learner: jax.vmap(
+                lambda t, h: life(learner, t, h, schedule), in_axes=(0, axes)
+            )(t, h)
+            for learner in learners
+        ]
+        return lax.switch(work.species[k], branches, trial, hyper)
+
+    def device(trials, work, schedule):
+        shape = jax.eval_shape(lambda: block(trials, work, schedule, 0))
+        rows = work.species.shape[0]
+        blank = jax.tree.map(lambda a: jnp.zeros((rows, *a.shape), a.dtype), shape)
+
+        def one(k, out):
+            done = block(trials, work, schedule, k)
+            return jax.tree.map(lambda o, d: lax.dynamic_update_index_in_dim(o, d, k, 0), out, done)
+
+        return Trained(*lax.fori_loop(0, work.count[0], one, blank))
+
+    split, whole = PartitionSpec(placement.AXIS), PartitionSpec()
+    return jax.shard_map(
+        device, mesh=mesh, in_specs=(whole, split, whole), out_specs=split, check_vma=False
+    )
+
+
+def compile_program(learners: Sequence, mesh: Mesh, axes, trials, work: Work, schedule) -> Callable:
+    """`program` compiled ahead of time for arguments of these shapes; it moves them itself."""
+    split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in ((placement.AXIS,), ()))
+    shardings = (whole, split, whole)
+    compiled = (
+        jax.jit(program(learners, mesh, axes), in_shardings=shardings)
+        .lower(trials, work, schedule)
+        .compile()
+    )
+    return lambda *arguments: compiled(
+        *(jax.device_put(a, s) for a, s in zip(arguments, shardings, strict=True))
+    )
+
+
+def schedule(steps: int, every: int) -> np.ndarray:
+    """Steps before each measurement: one before the first step, then every `every`, and the end."""
+    if steps < 1:
+        raise ValueError(f"the number of steps must be at least 1, got {steps}")
+    if every < 1:
+        raise ValueError(f"the steps between records must be at least 1, got {every}")
+    marks = [*range(0, steps, every), steps]
+    return np.diff([0, *marks]).astype(np.int32)
+
+
+def members(chunk: placement.Chunk, trained: Trained) -> tuple[np.ndarray, Trained]:
+    """The trained members of a chunk in the population's order, padding taken out:
+    indices `[M]` and a `Trained` of `[M, …]` NumPy arrays."""
+    index = chunk.member[chunk.valid]
+    order = np.argsort(index)
+    host = jax.tree.map(lambda a: np.asarray(a)[chunk.valid][order], trained)
+    return index[order], host

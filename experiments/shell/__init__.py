@@ -1,0 +1,1 @@
+"""The impure rim: flags, devices, disk, progress, reports."""

@@ -1,0 +1,12 @@
+"""What must be settled before JAX starts its backend: four devices, and quick compilation."""
+
+import os
+
+import jax
+
+_FLAG = "--xla_backend_optimization_level"
+
+_flags = os.environ.get("XLA_FLAGS", "")
+if _FLAG not in _flags:
+    os.environ["XLA_FLAGS"] = f"{_flags} {_FLAG}=1".strip()
+jax.config.update("jax_num_cpu_devices", 4)
