@@ -1,1 +1,1 @@
-"""A periodic table of small neural networks: an element is an activation × depth × width (× skip)."""
+"""A periodic table of small networks: element = activation × depth × width (× skip)."""

@@ -6,6 +6,7 @@ shape   = depth "x" width | width "_" width …           3x8, 32_8_32
 """
 
 import dataclasses
+import itertools
 import re
 
 from elements import activations, names
@@ -55,7 +56,7 @@ class Element:
     def parameters(self) -> int:
         """Number of weights and biases, 2 inputs and 1 logit included."""
         sizes = (2, *self.widths, 1)
-        return sum((i + 1) * o for i, o in zip(sizes, sizes[1:], strict=False))
+        return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
 
 
 def square(activation: str, depth: int, width: int, skip: bool = False) -> Element:

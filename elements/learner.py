@@ -68,10 +68,10 @@ class State(NamedTuple):
 class Measure(NamedTuple):
     """Mean cross-entropy in nats and accuracy in [0, 1], on training and held-out points."""
 
-    train_loss: jax.Array
     train_accuracy: jax.Array
-    test_loss: jax.Array
     test_accuracy: jax.Array
+    train_loss: jax.Array
+    test_loss: jax.Array
 
 
 class Learner(NamedTuple):
@@ -110,8 +110,7 @@ cross_entropy.defvjp(
 
 
 def accuracy(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Share of points on the right side of 0; a logit of NaN or exactly 0 predicts label 0 only
-    where it is 0: a NaN is wrong whatever the label."""
+    """Share of points on the right side of 0. A logit of 0 predicts label 0; NaN is wrong."""
     right = jnp.where(y > 0, logits > 0, logits <= 0)
     return jnp.mean(right, dtype=logits.dtype)
 
@@ -148,10 +147,10 @@ def learner(
         logits = network.logits(state.params, x, which(hyper), skip, hyper.depth)
         train, test = logits[:split], logits[split:]
         return Measure(
-            cross_entropy(train, trial.train.y),
             accuracy(train, trial.train.y),
-            cross_entropy(test, trial.test.y),
             accuracy(test, trial.test.y),
+            cross_entropy(train, trial.train.y),
+            cross_entropy(test, trial.test.y),
         )
 
     return Learner(init, step, measure)

@@ -1,4 +1,4 @@
-"""The grid of activations × depths × widths (× skip) × datasets that studies of elements declare."""
+"""The grid of activations × depths × widths × skip × datasets that a study declares."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ class Grid:
         for skip in self.skips:
             if skip not in (0, 1):
                 raise ValueError(f"skips takes 0 and 1, got {skip}")
-        self.population  # refuses what cannot be trained
+        _ = self.population  # refuses what cannot be trained
 
     @property
     def population(self) -> Population:

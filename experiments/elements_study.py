@@ -41,6 +41,10 @@ def execute(study: Study, population: Population, options: cli.Options) -> pathl
     plan, out = _plan(population, study.name), pathlib.Path(options.out)
     if options.dry_run:
         return _announce(plan, population, out)
+    if options.export_json:
+        run.require_writable(
+            pathlib.Path(options.export_json), f"--export_json={options.export_json}"
+        )
     folder = run.execute(plan, out)
     rows = results(folder)
     curves = table.ordered(run.read(folder, "curves"), "network")

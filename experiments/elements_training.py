@@ -1,6 +1,7 @@
 """Training a population of elements: from its cells to chunks, and from chunks to rows."""
 
 import concurrent.futures
+import functools
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -102,19 +103,24 @@ class Trainer:
         )
 
     def _draw(self, trials: range):
-        """Trials as a pytree of `[datasets × trials at once, …]`, the last ones repeated to fill."""
-        config, root = self.config, keys.root(self.config.seed)
+        """Draws as a pytree of `[datasets × trials at once, …]`; the last fill a remainder."""
+        config = self.config
         index = np.array([datasets.index(name) for name in config.datasets], np.int32)
-        noise = [
-            datasets.find(n).noise if config.noise is None else config.noise
-            for n in config.datasets
-        ]
+        own = [datasets.find(name).noise for name in config.datasets]
+        noise = np.array(own if config.noise is None else [config.noise] * len(own), np.float32)
         numbers = np.minimum(trials.start + np.arange(self.trials_at_once), trials.stop - 1)
+        rows = np.repeat(index, len(numbers)), np.repeat(noise, len(numbers))
+        return self._sample(*rows, np.tile(numbers.astype(np.uint32), len(index)))
+
+    @functools.cached_property
+    def _sample(self):
+        """Rows of (dataset, noise, trial) -> rows of `learner.Trial`; compiled once."""
+        config, root = self.config, keys.root(self.config.seed)
         form = datasets.Form(np.float32(config.grid), np.float32(config.margin))
         normals = max(network.kernel_count(group.widths) for group in self.groups)
 
-        def one(dataset, noise, number):
-            key = keys.trial(root, "elements", number)
+        def one(dataset, noise, trial):
+            key = keys.trial(root, "elements", trial)
             return learner.draw(
                 keys.stream(key, "data", dataset),
                 keys.stream(key, "weights"),
@@ -124,8 +130,7 @@ class Trainer:
                 normals=normals,
             )
 
-        rows = np.repeat(index, len(numbers)), np.repeat(np.float32(noise), len(numbers))
-        return _draw_all(one, *rows, np.tile(numbers.astype(np.uint32), len(index)))
+        return jax.jit(jax.vmap(one))
 
     def _programs(self, parts: Sequence[Part]) -> dict:
         """Futures of the compiled program of every group in use: compilers run side by side."""
@@ -175,26 +180,19 @@ class Trainer:
 
     def _output(self, task: Task, part: Part, trained) -> tuple[Task, Output]:
         index, host = population.members(part.chunk, trained)
-        element, dataset, trial = (a[index] for a in (part.element, part.dataset, part.trial))
-        params = host.state.params
-        columns = self._columns(element, dataset, trial)
-        number = columns["network"]
-        sound = [
-            np.isfinite(leaf).reshape(len(index), -1).all(1) for leaf in jax.tree.leaves(params)
-        ]
-        last = {name: column[:, -1] for name, column in host.records._asdict().items()}
-        results = {
-            **columns,
-            **last,
-            "diverged": ~np.all([*sound, np.isfinite(last["train_loss"])], 0),
-        }
-        epochs = self.config.epochs_recorded
+        columns = self._columns(*(a[index] for a in (part.element, part.dataset, part.trial)))
+        params, records = host.state.params, host.records._asdict()
+        last = {name: column[:, -1] for name, column in records.items()}
+        finite = [np.isfinite(a).reshape(len(index), -1).all(1) for a in jax.tree.leaves(params)]
+        diverged = ~np.all([*finite, np.isfinite(last["train_loss"])], axis=0)
+
+        epochs = self.config.epochs_recorded.astype(np.int32)
         labels = ("network", "symbol", "dataset", "trial")
         curves = {name: np.repeat(columns[name], len(epochs)) for name in labels}
-        curves["epoch"] = np.tile(epochs.astype(np.int32), len(index))
-        curves |= {name: column.ravel() for name, column in host.records._asdict().items()}
-        tree = {"network": number, **params}
-        return task, Output({"results": results, "curves": curves}, tree)
+        curves["epoch"] = np.tile(epochs, len(index))
+        curves |= {name: column.ravel() for name, column in records.items()}
+        tables = {"results": {**columns, **last, "diverged": diverged}, "curves": curves}
+        return task, Output(tables, {"network": columns["network"], **params})
 
     def _columns(self, element, dataset, trial) -> dict[str, np.ndarray]:
         """The columns of results that are known before training, for cells `[M]`."""
@@ -215,7 +213,3 @@ class Trainer:
             "trial": trial,
             **{name: np.full(len(element), value) for name, value in constant.items()},
         }
-
-
-def _draw_all(one, *rows):
-    return jax.jit(jax.vmap(one))(*rows)

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from elements import datasets, learner
-from tests.tolerance import within_sampling_error
+from tests import tolerance
 
 N = 4000
 NOISE = {
@@ -54,7 +54,7 @@ def evenly_spread(values, low, high):
 
 
 def equally_frequent(*shares):
-    return within_sampling_error(shares, 1 / len(shares), np.sqrt(0.25 / N))
+    return tolerance.within_sampling_error(shares, 1 / len(shares), np.sqrt(0.25 / N))
 
 
 # All of them
@@ -88,6 +88,7 @@ def test_the_key_alone_decides(name):
 
 @every_dataset
 def test_a_traced_index_is_the_name(name):
+    """Which also holds the default noise, the default grid of 4 and the default margin of 1."""
     by_name = datasets.sample(jax.random.key(0), name, N)
     np.testing.assert_allclose(by_name.x, draw(name, NOISE[name]).x, atol=1e-5)
 
@@ -102,7 +103,9 @@ def test_the_noise_is_normal_of_its_size(name):
         deviates = [(moved - r) / size]
     else:
         deviates = (noisy - clean) / size
-        assert within_sampling_error(np.mean(deviates[0] * deviates[1]), 0, 1 / np.sqrt(N))
+        assert tolerance.within_sampling_error(
+            np.mean(deviates[0] * deviates[1]), 0, 1 / np.sqrt(N)
+        )
     assert all(scipy.stats.kstest(d, "norm").pvalue > 1e-6 for d in deviates)
 
 
@@ -175,19 +178,13 @@ def test_a_checkerboard_is_uniform_within_its_colours(grid):
         assert scipy.stats.chisquare(counts).pvalue > 1e-6
 
 
-def test_the_checkerboard_has_four_cells_a_side_unless_told():
-    assert datasets.Form().grid == 4
-    x, y = datasets.sample(jax.random.key(0), "checkerboard", N)
-    np.testing.assert_array_equal(y, np.floor((x + 1) * 2).sum(axis=0) % 2)
-
-
 def test_rings_alternate():
     x, y = draw("rings")
     r, angle = polar(x)
     ring = np.round(r)
     np.testing.assert_allclose(r, ring, atol=1e-5)
     np.testing.assert_array_equal(y, ring == 2)
-    assert within_sampling_error(np.mean(ring == 1), 0.25, np.sqrt(0.25 / N))
+    assert tolerance.within_sampling_error(np.mean(ring == 1), 0.25, np.sqrt(0.25 / N))
     assert evenly_spread(angle, 0, 2 * np.pi)
 
 

@@ -30,6 +30,11 @@ class Estimate(NamedTuple):
     n: int  # trials
 
 
+def entry(estimate: Estimate, index) -> Estimate:
+    """The estimate of the entries at `index` of one of arrays."""
+    return Estimate(*(np.asarray(field)[index] for field in estimate[:3]), estimate.n)
+
+
 class Comparison(NamedTuple):
     """One pair of arms; positive `difference` and `effect` mean that `first` is higher."""
 
@@ -54,9 +59,9 @@ def mean(samples: np.ndarray, *, level=0.95, resamples=4999, seed=0) -> Estimate
     samples = _known(samples, "[..., T]", 1)
     _check_interval(level, resamples, seed)
     trials = samples.shape[-1]
-    rows = np.ascontiguousarray(samples.reshape(-1, trials))
+    rows = samples.reshape(-1, trials)
     finite = np.isfinite(rows).all(axis=-1)
-    centre, deviations = _centre(rows[finite])
+    centre, deviations = _centre(np.ascontiguousarray(rows[finite]))
     few = trials < FEWEST_FOR_BOOTSTRAP
     below, above = _student(deviations, level) if few else _bca(deviations, level, resamples, seed)
     estimates = np.full((3, len(rows)), np.nan)

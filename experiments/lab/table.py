@@ -28,13 +28,9 @@ def cube(table: Table, value: str, **axes: Sequence) -> np.ndarray:
     counts = np.bincount(flat, minlength=int(np.prod(shape)))
     if (counts != 1).any():
         cell = np.unravel_index(int(np.argmax(counts != 1)), shape)
-        where = ", ".join(
-            f"{name} {list(labels)[i]}"
-            for (name, labels), i in zip(axes.items(), cell, strict=True)
-        )
-        raise ValueError(
-            f"{value} is there {counts.ravel()[np.ravel_multi_index(cell, shape)]} times at {where}"
-        )
+        labels = [f"{name} {list(axes[name])[i]}" for name, i in zip(axes, cell, strict=True)]
+        times = counts.reshape(shape)[cell]
+        raise ValueError(f"{value} is there {times} times, not once, at {', '.join(labels)}")
     dense = np.empty(len(counts))
     dense[flat] = np.asarray(table[value], np.float64)[keep]
     return dense.reshape(shape)

@@ -6,6 +6,7 @@ Exit codes: 0 done, 2 refused, 130 interrupted.
 """
 
 import dataclasses
+import math
 import os
 import pathlib
 import sys
@@ -54,10 +55,16 @@ def main(study: type, body: Callable[[object, Options], pathlib.Path], doc: str)
             _refuse(error)
         options = built["options"]
         try:
+            if options.cache:
+                run.require_writable(pathlib.Path(options.cache), f"--cache={options.cache}")
             devices.prepare(pathlib.Path(options.cache) if options.cache else None)
             folder = body(built["study"], options)
         except run.Refused as error:
             _refuse(error)
+        except OSError as error:  # the disk is full when the report is written, say
+            if error.errno is None:
+                raise
+            _refuse(f"{error.filename or options.out}: {error.strerror}; the same command resumes")
         except KeyboardInterrupt:
             print("interrupted; the same command resumes", file=sys.stderr)
             # Compilation threads may still be at work: nothing of theirs is worth waiting for.
@@ -92,6 +99,7 @@ def _define(kind: type):
             flags.DEFINE_bool(f.name, default, text)
         else:
             flags.DEFINE_string(f.name, None if default is None else str(default), text)
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[f.name])  # for --help
     return kind, fields
 
 
@@ -112,8 +120,11 @@ def _value(name, hint, given):
         return tuple(_value(name, item, text.strip()) for text in given)
     if hint in (bool, str):
         return given
+    kinds = {int: "a whole number", float: "a finite number"}
     try:
-        return hint(given)
+        value = hint(given)
     except ValueError:
-        kinds = {int: "a whole number", float: "a number"}
-        raise ValueError(f"--{name} takes {kinds[hint]}, got {given!r}") from None
+        value = math.nan
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"--{name} takes {kinds[hint]}, got {given!r}")
+    return value

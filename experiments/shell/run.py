@@ -4,7 +4,7 @@
     manifest.json            what was asked, on what it ran, how it is cut, when
     results/<chunk>.parquet  one row per network          (written last: the chunk is whole)
     curves/<chunk>.parquet   one row per recorded epoch
-    checkpoints/<chunk>/     the trained parameters (Orbax)
+    checkpoints/<chunk>/     the trained parameters (Orbax), their checksum in <chunk>.sha256
 """
 
 import datetime
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from experiments.shell import progress, storage
 
 FORMAT = 1
+USED = ("name", "settings", "layout", "commit", "finished", "seconds")  # of a manifest
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow", "scipy")
 
 
@@ -71,12 +72,7 @@ def identity(name: str, settings: Mapping) -> str:
 def execute(plan: Plan, out: pathlib.Path) -> pathlib.Path:
     """Trains what is not yet stored under `out` and returns the run folder."""
     folder = out / identity(plan.name, plan.settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        storage.write_bytes(folder / ".writable", b"")
-        storage.discard(folder / ".writable")
-    except OSError as error:
-        raise Refused(f"--out={out} cannot be written to: {error.strerror}") from error
+    require_writable(folder, f"--out={out}")
     with _alone(folder):
         manifest = _open(folder, plan)
         layout = manifest["layout"]
@@ -85,9 +81,19 @@ def execute(plan: Plan, out: pathlib.Path) -> pathlib.Path:
         done = sum(task.size for task in tasks) - sum(task.size for task in pending)
         if done:
             print(f"resuming: {done} {plan.unit}s are already stored", file=sys.stderr)
-        if pending:
+        if pending or not manifest["finished"]:
             _fill(folder, plan, manifest, pending, done)
     return folder
+
+
+def require_writable(folder: pathlib.Path, flag: str) -> None:
+    """Makes `folder` if need be; refuses in the name of `flag` where nothing can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        storage.write_bytes(folder / ".writable", b"")
+        storage.discard(folder / ".writable")
+    except OSError as error:
+        raise Refused(f"{flag} cannot be written to: {error.strerror}") from error
 
 
 def _fill(folder, plan, manifest, pending, done):
@@ -124,7 +130,7 @@ def manifest(folder: pathlib.Path) -> dict:
     path = folder / "manifest.json"
     try:
         content = json.loads(path.read_text())
-        version = content["format"]
+        version, *_ = int(content["format"]), *(content[name] for name in USED)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Refused(f"{path} is not the manifest of a run: {error}") from error
     if version > FORMAT:
@@ -217,7 +223,7 @@ def _intact(folder, task) -> bool:
     try:
         for path in paths.values():
             storage.read_table(path)
-        storage.load_tree(folder / "checkpoints" / task.name)
+        storage.check_tree(folder / "checkpoints" / task.name)
     except storage.Damaged as error:
         print(f"{error}; its {task.size} rows will be made again", file=sys.stderr)
         storage.discard(paths["results"])

@@ -10,12 +10,12 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 
-import jax
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
@@ -55,14 +55,14 @@ def write_csv(path: pathlib.Path, columns: Columns) -> None:
 
 
 def write_table(path: pathlib.Path, columns: Columns, about: Mapping[str, str]) -> None:
-    """Writes the columns as a Parquet file with page checksums; `about` goes into its metadata."""
+    """Writes the columns as a Parquet file; `about` and their SHA-256 go into its metadata."""
     import pyarrow
     from pyarrow import parquet
 
     table = pyarrow.table({name: pyarrow.array(column) for name, column in columns.items()})
     buffer = io.BytesIO()
     parquet.write_table(
-        table.replace_schema_metadata(dict(about)),
+        table.replace_schema_metadata({**about, "sha256": _sum_of_columns(columns)}),
         buffer,
         compression="zstd",
         write_page_checksum=True,
@@ -72,17 +72,20 @@ def write_table(path: pathlib.Path, columns: Columns, about: Mapping[str, str]) 
 
 def read_table(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The columns of a Parquet file. Raises Damaged if it is absent or not as it was written."""
-    import pyarrow
     from pyarrow import parquet
 
     try:
         table = parquet.ParquetFile(path, page_checksum_verification=True).read()
-    except (OSError, pyarrow.ArrowException) as error:
+        columns = {
+            name: column.to_numpy(zero_copy_only=False)
+            for name, column in zip(table.column_names, table.columns, strict=True)
+        }
+        expected = table.schema.metadata[b"sha256"].decode()
+    except Exception as error:  # PyArrow raises whatever the bytes mislead it to
         raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
-    return {
-        name: column.to_numpy(zero_copy_only=False)
-        for name, column in zip(table.column_names, table.columns, strict=True)
-    }
+    if _sum_of_columns(columns) != expected:  # page checksums do not cover names and types
+        raise Damaged(f"{path} is damaged: its content is not what was saved")
+    return columns
 
 
 def concatenate(tables: Sequence[Columns]) -> dict[str, np.ndarray]:
@@ -96,42 +99,59 @@ def _orbax():
         warnings.simplefilter("ignore")
         from orbax.checkpoint import v1
     new = hasattr(v1, "save")
-    return (
-        v1.save if new else v1.save_pytree,
-        v1.load if new else v1.load_pytree,
-        v1.metadata if new else v1.pytree_metadata,
-    )
+    return (v1.save, v1.load) if new else (v1.save_pytree, v1.load_pytree)
 
 
 def save_tree(path: pathlib.Path, tree) -> None:
-    """Saves a pytree of NumPy arrays as an Orbax checkpoint with the SHA-256 of its content."""
-    save, _, _ = _orbax()
+    """Saves a pytree of NumPy arrays as an Orbax checkpoint, the SHA-256 of its files beside it."""
+    save, _ = _orbax()
     discard(path)  # what a kill may have left
-    save(path.absolute(), tree, custom_metadata={"sha256": digest(tree)})
+    try:
+        save(path.absolute(), tree)
+    except ValueError as error:  # TensorStore's form of what the system answered
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+    write_bytes(_sum_path(path), _sum_of_files(path).encode())
+
+
+def check_tree(path: pathlib.Path) -> None:
+    """Raises Damaged unless every file of the checkpoint at `path` is as it was saved."""
+    try:
+        expected, found = _sum_path(path).read_bytes(), _sum_of_files(path).encode()
+    except OSError as error:
+        raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
+    if found != expected:
+        raise Damaged(f"{path} is damaged: its content is not what was saved")
 
 
 def load_tree(path: pathlib.Path):
     """The pytree saved at `path` as NumPy arrays. Raises Damaged unless every bit is as saved."""
-    _, load, metadata = _orbax()
-    try:
-        tree = load(path.absolute())
-        expected = (metadata(path.absolute()).custom_metadata or {}).get("sha256")
-    except Exception as error:  # Orbax and TensorStore raise whatever their layers raise
-        raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
-    if digest(tree) != expected:
-        raise Damaged(
-            f"{path} is damaged: its content does not have the checksum it was saved with"
-        )
-    return tree
+    check_tree(path)  # first: from bad bytes Orbax's threads print pages of tracebacks
+    _, load = _orbax()
+    return load(path.absolute())
 
 
-def digest(tree) -> str:
-    """SHA-256 over the paths, types, shapes and bytes of a pytree's leaves."""
+def _sum_path(path):
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sum_of_files(folder) -> str:
     total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        array = np.ascontiguousarray(leaf)
-        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        total.update(array.tobytes())
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        total.update(f"{path.relative_to(folder).as_posix()} {len(data)} ".encode() + data)
+    return total.hexdigest()
+
+
+def _sum_of_columns(columns) -> str:
+    total = hashlib.sha256()
+    for name, column in columns.items():
+        array = np.ascontiguousarray(column)
+        if array.dtype.kind in "OU":  # Parquet gives strings back as objects
+            array = np.array(array.tolist())
+        total.update(f"{name} {array.dtype} {array.shape} ".encode() + array.tobytes())
     return total.hexdigest()
 
 

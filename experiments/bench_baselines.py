@@ -1,0 +1,205 @@
+"""What our trainer is compared with: NumPy and PyTorch one network at a time, and a plain `vmap`.
+
+All train the same problem: full batch, mean binary cross-entropy, an optimiser of
+`learner.PROTOCOLS`, from the initial parameters of `network.initial`. An arm is started with an
+element, a protocol and a trial, and then trains a fixed number of epochs at every call.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from jax import lax
+
+from elements import learner, network
+from elements.element import Element
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # of adam, in optax and PyTorch alike
+
+
+class Arm(NamedTuple):
+    """`advance() -> network-epochs trained`, `params()` a tree as `network.initial` gives it."""
+
+    advance: Callable[[], int]
+    params: Callable[[], dict]
+
+
+def _names(depth: int) -> list[str]:
+    return [*(f"hidden_{k}" for k in range(depth)), "output"]
+
+
+def _flat(element: Element, trial: learner.Trial) -> list[np.ndarray]:
+    """Initial kernels and biases in the order of the layers: kernel, bias, kernel, bias, …"""
+    start = network.initial(element.widths, element.activation, trial.normals)["params"]
+    parts = [start[name][part] for name in _names(element.depth) for part in ("kernel", "bias")]
+    return [np.array(part) for part in parts]
+
+
+def _tree(flat) -> dict:
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    names = _names(len(flat) // 2 - 1)
+    return {
+        "params": {
+            name: {"kernel": kernel, "bias": bias}
+            for name, (kernel, bias) in zip(names, pairs, strict=True)
+        }
+    }
+
+
+def _logistic(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def _gelu(z):
+    c = math.sqrt(2 / math.pi)
+    t = np.tanh(c * (z + 0.044715 * z**3))
+    return z / 2 * (1 + t), (1 + t) / 2 + z / 2 * (1 - t * t) * c * (1 + 3 * 0.044715 * z * z)
+
+
+def _leaky_relu(z):
+    slope = np.where(z >= 0, 1.0, 0.01)
+    return slope * z, slope
+
+
+def _tanh(z):
+    a = np.tanh(z)
+    return a, 1 - a * a
+
+
+def _sigmoid(z):
+    a = _logistic(z)
+    return a, a * (1 - a)
+
+
+# name → z ↦ (activation, its derivative)
+NUMPY = {
+    "relu": lambda z: (np.maximum(z, 0), z > 0),
+    "leaky_relu": _leaky_relu,
+    "tanh": _tanh,
+    "gelu": _gelu,
+    "sigmoid": _sigmoid,
+    "sine": lambda z: (np.sin(z), np.cos(z)),
+}
+
+
+def numpy_gradient(activation: str, flat: list, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+    """Gradient of the mean cross-entropy of points `x [2, N]` with labels `y [N]`."""
+    act, h, seen, slopes = NUMPY[activation], x, [], []
+    for kernel, bias in zip(flat[:-2:2], flat[1:-2:2], strict=True):
+        seen.append(h)
+        h, slope = act(kernel @ h + bias[:, None])
+        slopes.append(slope)
+    logits = flat[-2] @ h + flat[-1][:, None]
+    g = (_logistic(logits) - y) / y.size
+    gradient = [g.sum(1), g @ h.T]  # from the last to the first, so bias before kernel
+    for kernel, h, slope in zip(flat[-2:0:-2], reversed(seen), reversed(slopes), strict=True):
+        g = (kernel.T @ g) * slope
+        gradient += [g.sum(1), g @ h.T]
+    return gradient[::-1]
+
+
+def numpy_loop(element: Element, recipe: learner.Protocol, trial, epochs: int) -> Arm:
+    """Ordinary NumPy in float64, vectorised over the points, with a backward pass by hand."""
+    flat = [part.astype(np.float64) for part in _flat(element, trial)]
+    x, y = (np.asarray(a, np.float64) for a in trial.train)
+    first, second = ([np.zeros_like(p) for p in flat] for _ in range(2))
+    rate, steps = recipe.learning_rate, 0
+
+    def advance():
+        nonlocal steps
+        for _ in range(epochs):
+            gradient, steps = numpy_gradient(element.activation, flat, x, y), steps + 1
+            if recipe.name == "gd":
+                for p, g in zip(flat, gradient, strict=True):
+                    p -= rate * g
+                continue
+            for p, g, m, v in zip(flat, gradient, first, second, strict=True):
+                m += (1 - BETAS[0]) * (g - m)
+                v += (1 - BETAS[1]) * (g * g - v)
+                correction = math.sqrt(1 - BETAS[1] ** steps)
+                step = rate / (1 - BETAS[0] ** steps)
+                p -= step * m / (np.sqrt(v) / correction + EPSILON)
+        return epochs
+
+    return Arm(advance, lambda: _tree(flat))
+
+
+def has_torch() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def torch_loop(element: Element, recipe: learner.Protocol, trial, epochs: int) -> Arm:
+    """Ordinary PyTorch: `nn.Sequential`, an optimiser of `torch.optim`, float32, one thread."""
+    import torch
+    from torch import nn
+
+    class Sine(nn.Module):
+        def forward(self, z):
+            return torch.sin(z)
+
+    modules = {
+        "relu": nn.ReLU,
+        "leaky_relu": lambda: nn.LeakyReLU(0.01),
+        "tanh": nn.Tanh,
+        "gelu": lambda: nn.GELU(approximate="tanh"),
+        "sigmoid": nn.Sigmoid,
+        "sine": Sine,
+    }
+    torch.set_num_threads(1)
+    sizes, parts = (network.INPUTS, *element.widths), []
+    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        parts += [nn.Linear(fan_in, fan_out), modules[element.activation]()]
+    model = nn.Sequential(*parts, nn.Linear(sizes[-1], 1))
+    with torch.no_grad():
+        for p, value in zip(model.parameters(), _flat(element, trial), strict=True):
+            p.copy_(torch.from_numpy(value))
+    x, y = (torch.from_numpy(np.array(a)) for a in (trial.train.x.T, trial.train.y))
+    loss = nn.BCEWithLogitsLoss()
+    kind = {"gd": torch.optim.SGD, "adam": torch.optim.Adam}[recipe.name]
+    optimiser = kind(model.parameters(), lr=recipe.learning_rate)
+
+    def advance():
+        for _ in range(epochs):
+            optimiser.zero_grad()
+            loss(model(x)[:, 0], y).backward()
+            optimiser.step()
+        return epochs
+
+    return Arm(advance, lambda: _tree([p.detach().numpy() for p in model.parameters()]))
+
+
+def plain_vmap(element: Element, recipe: learner.Protocol, trials, epochs: int) -> Arm:
+    """`vmap` of the Flax module with `jax.grad` and optax in a scan, for trials of `[B, …]`.
+
+    Compiles when it is started.
+    """
+    module = network.Network(element.widths)
+    optimiser = recipe.optimiser(recipe.learning_rate)
+
+    def loss(params, x, y):
+        logits = module.apply(params, x, element.activation)
+        return optax.sigmoid_binary_cross_entropy(logits, y).mean()
+
+    def train(params, state, x, y):
+        def epoch(carry, _):
+            params, state = carry
+            updates, state = optimiser.update(jax.grad(loss)(params, x, y), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return lax.scan(epoch, (params, state), length=epochs)[0]
+
+    initial = lambda normals: network.initial(element.widths, element.activation, normals)
+    params = jax.vmap(initial)(trials.normals)
+    state = jax.vmap(optimiser.init)(params)
+    compiled = jax.jit(jax.vmap(train)).lower(params, state, *trials.train).compile()
+
+    def advance():
+        nonlocal params, state
+        params, state = jax.block_until_ready(compiled(params, state, *trials.train))
+        return epochs * len(trials.train.y)
+
+    return Arm(advance, lambda: params)
