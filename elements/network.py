@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,22 +19,27 @@ from elements import activations
 INPUTS = 2
 
 
+# Accelerators would round float32 factors to TF32 or bfloat16.
+_matmul = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
 @jax.custom_vjp
 def product(kernel: jax.Array, h: jax.Array) -> jax.Array:
-    """`kernel [out, in] @ h [in, N]`, with a backward pass of plain row-major products.
+    """`kernel [out, in] @ h [in, N]` in full precision.
 
-    The small transposed kernel is materialised behind a barrier; otherwise XLA folds it into the
-    product and takes a path several times slower on the CPU.
+    Its backward pass is plain row-major products. The small transposed kernel is materialised
+    behind a barrier; otherwise XLA folds it into the product and takes a path several times
+    slower on the CPU.
     """
-    return kernel @ h
+    return _matmul(kernel, h)
 
 
 def _product_backward(residuals, g):
     kernel, h = residuals
-    return g @ h.T, lax.optimization_barrier(kernel.T) @ g
+    return _matmul(g, h.T), _matmul(lax.optimization_barrier(kernel.T), g)
 
 
-product.defvjp(lambda kernel, h: (kernel @ h, (kernel, h)), _product_backward)
+product.defvjp(lambda kernel, h: (_matmul(kernel, h), (kernel, h)), _product_backward)
 
 
 def layer(params, h: jax.Array, activation=None, skip: bool = False) -> jax.Array:
@@ -72,6 +78,7 @@ class Network(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, activation) -> jax.Array:
         """Logits `[N]` of the points `x [2, N]`, for an activation by name or traced index."""
+        chex.assert_shape(x, (INPUTS, None))
 
         def parameters(name, fan_in, fan_out):
             def draw(key):
@@ -93,6 +100,7 @@ def logits(params, x: jax.Array, activation, skip: bool, depth=None) -> jax.Arra
 
     Equals `Network(widths[:depth], skip).apply`. Cutting needs hidden layers of one width.
     """
+    chex.assert_shape(x, (INPUTS, None))
     output, *hidden = _in_order(params)
 
     def run(k, h):
@@ -113,6 +121,7 @@ def gradient(params, x: jax.Array, activation, skip: bool, slope: Callable, dept
     stand in one branch of a nested `lax.cond`: nothing beyond a traced `depth` is computed or
     stored, so networks of any depth share one program at the price of their own.
     """
+    chex.assert_shape(x, (INPUTS, None))
     output, *hidden = _in_order(params)
 
     def stop(k, h):

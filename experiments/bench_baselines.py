@@ -1,22 +1,30 @@
-"""What our trainer is compared with: NumPy and PyTorch one network at a time, and a plain `vmap`.
+"""The arms of the bench: NumPy and PyTorch one network at a time, a plain `vmap`, and ours.
 
 All train the same problem: full batch, mean binary cross-entropy, an optimiser of
 `learner.PROTOCOLS`, from the initial parameters of `network.initial`. An arm is started with an
-element, a protocol and a trial, and then trains a fixed number of epochs at every call.
+element, a protocol and a trial, and then trains on for a fixed number of epochs at every call.
 """
 
+import concurrent.futures
+import dataclasses
 import importlib.util
+import itertools
 import math
-from collections.abc import Callable
+import os
+import time
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
 from elements import learner, network
 from elements.element import Element
+from experiments.elements_population import Population
+from experiments.elements_training import Trainer
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of adam, in optax and PyTorch alike
 
@@ -151,7 +159,7 @@ def torch_loop(element: Element, recipe: learner.Protocol, trial, epochs: int) -
     }
     torch.set_num_threads(1)
     sizes, parts = (network.INPUTS, *element.widths), []
-    for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         parts += [nn.Linear(fan_in, fan_out), modules[element.activation]()]
     model = nn.Sequential(*parts, nn.Linear(sizes[-1], 1))
     with torch.no_grad():
@@ -203,3 +211,77 @@ def plain_vmap(element: Element, recipe: learner.Protocol, trials, epochs: int) 
         return epochs * len(trials.train.y)
 
     return Arm(advance, lambda: params)
+
+
+class Together(NamedTuple):
+    """Arms that train in turn, each equally many epochs."""
+
+    arms: Sequence[Arm]
+
+    def advance(self) -> int:
+        return sum(arm.advance() for arm in self.arms)
+
+
+def one_by_one(loop: Callable, elements: Sequence[Element], recipe, draws, epochs) -> Together:
+    """`loop` for one network of every element, each on a row of `draws`."""
+    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), draws)
+    dealt = np.random.default_rng(0).permutation(len(flat.normals))
+    rows = [jax.tree.map(lambda a, i=i: a[i], flat) for i in np.resize(dealt, len(elements))]
+    return Together([loop(e, recipe, row, epochs) for e, row in zip(elements, rows, strict=True)])
+
+
+def all_at_once(networks: int, elements: Sequence[Element], recipe, draws, epochs) -> Together:
+    """A plain `vmap` over so many networks for every element; they compile side by side."""
+    trials = -(-networks // len(draws.normals))
+    flat = jax.tree.map(lambda a: a[:, :trials].reshape(-1, *a.shape[2:]), draws)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return Together(list(pool.map(lambda e: plain_vmap(e, recipe, flat, epochs), elements)))
+
+
+class Ours(Trainer):
+    """The trainer of the studies, on given draws; it keeps its programs so as to train again.
+
+    What is timed is all from the cut into chunks to the columns of the tables; no disk.
+    """
+
+    def __init__(self, config: Population, draws: learner.Trial):
+        super().__init__(config)
+        self.rows = draws
+        self.todo = self.tasks(self.layout())
+        self.programs = super()._programs(list(self.parts(self.layout()).values()))
+        concurrent.futures.wait(self.programs.values())
+
+    def _draw(self, trials):
+        numbers = np.minimum(trials.start + np.arange(self.trials_at_once), trials.stop - 1)
+        return jax.tree.map(lambda a: a[:, numbers].reshape(-1, *a.shape[2:]), self.rows)
+
+    def _programs(self, parts):
+        return self.programs
+
+    def advance(self) -> int:
+        for _ in self.train(self.layout(), self.todo):
+            pass
+        return self.config.size * self.config.epochs
+
+
+def draw(config: Population, trials: int) -> learner.Trial:
+    """The first `trials` of a population by dataset, `[datasets, trials, …]`."""
+    trainer = Trainer(dataclasses.replace(config, trials=min(trials, 64)))
+    shape = len(config.datasets), trainer.trials_at_once
+    parts = [
+        jax.tree.map(
+            lambda a: np.asarray(a).reshape(*shape, *a.shape[1:]),
+            trainer._draw(range(first, first + shape[1])),
+        )
+        for first in range(0, trials, shape[1])
+    ]
+    return jax.tree.map(lambda *a: jnp.concatenate(a, axis=1), *parts)
+
+
+def matmul_rate(n: int = 1024, times: int = 8) -> float:
+    """GFLOP per CPU-second of NumPy's float32 matrix product: what a core gives right now."""
+    a = np.ones((n, n), np.float32)
+    start = time.process_time()
+    for _ in range(times):
+        a @ a
+    return 2e-9 * n**3 * times / (time.process_time() - start)

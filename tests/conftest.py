@@ -2,6 +2,7 @@
 
 import os
 
+import hypothesis
 import jax
 
 _FLAG = "--xla_backend_optimization_level"
@@ -10,3 +11,7 @@ _flags = os.environ.get("XLA_FLAGS", "")
 if _FLAG not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} {_FLAG}=1".strip()
 jax.config.update("jax_num_cpu_devices", 4)
+
+# The same examples in every run, nothing written to disk, and no clock on a shared machine.
+hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("repeatable")

@@ -3,33 +3,153 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from elements import datasets, learner, network
+from elements import activations, datasets, learner, network
 
-SAMPLES = 40
-SETTING = learner.Setting(datasets.index("xor"), 0.1, datasets.Form())
+ROWS = 2, 8, 8, 1  # the sizes of a network of two hidden layers of eight
+NORMALS = network.kernel_count(ROWS[1:3])
+Y = np.array([0, 0, 0, 1, 1], np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("samples", "tests"))
+def drawn(data_key, init_key, dataset, samples=40, tests=200):
+    setting = learner.Setting(dataset, 0.1, datasets.Form())
+    return learner.draw(data_key, init_key, setting, samples=samples, tests=tests, normals=NORMALS)
+
+
+def trial(dataset="xor"):
+    return drawn(jax.random.key(1), jax.random.key(2), datasets.index(dataset))
 
 
 @functools.cache
-def trial():
-    draw = jax.jit(functools.partial(learner.draw, samples=SAMPLES, tests=200, normals=40))
-    return draw(*jax.random.split(jax.random.key(0)), SETTING)
-
-
-@functools.cache
-def trained(protocol, steps, widths=(8, 8), activation="tanh", rate=None):
-    """`(initial state, state, measure)` after so many steps."""
-    recipe = learner.protocol(protocol)
-    one = learner.learner(widths, False, recipe, activation)
-    rate = recipe.learning_rate if rate is None else rate
+def trained(protocol, steps, rate, activation="tanh"):
+    """`(initial parameters, parameters, measure)` after so many steps on xor; None is traced."""
+    one = learner.learner(ROWS[1:3], False, learner.protocol(protocol), activation)
 
     @jax.jit
     def run(trial, hyper):
         start = one.init(trial, hyper)
         end = jax.lax.fori_loop(0, steps, lambda _, state: one.step(trial, state, hyper), start)
-        return start, end, one.measure(trial, end, hyper)
+        return start.params, end.params, one.measure(trial, end, hyper)
 
-    return run(trial(), learner.Hyper(jnp.float32(rate), len(widths), 0))
+    return run(trial(), learner.Hyper(np.float32(rate), np.int32(2), activations.index("tanh")))
+
+
+def flat(params):
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(params)])
+
+
+# Measures
+
+
+@pytest.mark.parametrize(
+    ("logits", "share"),
+    [
+        ([-3, -1e-9, -1, 1e-9, 3], 1),
+        ([1, 1, 1, -1, -1], 0),
+        ([1, 1, 1, 1, 1], 2 / 5),
+        ([-1, -1, -1, -1, -1], 3 / 5),
+        ([0, 0, 0, 0, 0], 3 / 5),  # undecided is label 0
+        ([np.nan] * 5, 0),
+        ([np.nan, -1, -1, 1, np.nan], 3 / 5),
+        ([-np.inf, -np.inf, np.inf, np.inf, np.inf], 4 / 5),
+    ],
+)
+def test_accuracy_is_the_share_of_right_answers(logits, share):
+    assert learner.accuracy(np.array(logits, np.float32), Y) == np.float32(share)
+
+
+def test_chance_is_the_majority():
+    assert [learner.chance(n) for n in (2, 5, 200)] == [1 / 2, 3 / 5, 1 / 2]
+
+
+def test_cross_entropy_and_its_gradient_are_the_formula():
+    z = np.array([-2, 0, 3, 0.5, -30], np.float32)
+    exact = z.astype(np.float64)
+    value, slope = jax.value_and_grad(lambda z: 3 * learner.cross_entropy(z, Y))(z)
+    np.testing.assert_allclose(value, 3 * np.mean(np.log1p(np.exp(exact)) - Y * exact), rtol=1e-6)
+    np.testing.assert_allclose(slope, 3 * (1 / (1 + np.exp(-exact)) - Y) / 5, rtol=1e-6, atol=1e-7)
+
+
+def test_cross_entropy_stays_finite_far_out():
+    z = np.array([1e4, -1e4, 1e4, -1e4, 1e4], np.float32)
+    assert learner.cross_entropy(z, Y) == pytest.approx(6000)
+
+
+def test_a_measure_is_of_the_points_that_it_names():
+    _, params, measure = trained("gd", 1, 0.01)
+    for split, points in (("train", trial().train), ("test", trial().test)):
+        logits = network.logits(params, points.x, "tanh", False)
+        for what, function in (("loss", learner.cross_entropy), ("accuracy", learner.accuracy)):
+            seen = getattr(measure, f"{split}_{what}")
+            np.testing.assert_allclose(seen, function(logits, points.y), rtol=1e-5)
+    assert len({round(float(number), 3) for number in measure}) == 4
+
+
+# Trials
+
+
+def test_held_out_points_are_others_of_the_same_kind():
+    train, test, normals = trial()
+    assert (train.x.shape, test.x.shape, normals.shape) == ((2, 40), (2, 200), (NORMALS,))
+    assert not np.isin(test.x, train.x).any()
+    for x, y in (train, test):
+        np.testing.assert_array_equal(y > 0, x[0] * x[1] < 0)
+
+
+def test_initial_weights_do_not_depend_on_the_data():
+    xor, moons = trial("xor"), trial("moons")
+    other = drawn(jax.random.key(3), jax.random.key(2), datasets.index("xor"))
+    np.testing.assert_array_equal(xor.normals, moons.normals)
+    np.testing.assert_array_equal(xor.normals, other.normals)
+    assert not np.isin(xor.train.x, other.train.x).any()
+
+
+# Steps
+
+
+def test_twenty_steps_of_gradient_descent_are_those_of_the_book():
+    start, end, _ = trained("gd", 20, 1.0)
+    x, y = (np.asarray(a, np.float64) for a in trial().train)
+    names = ("hidden_0", "hidden_1", "output")
+    w, b = (
+        [np.asarray(start["params"][name][part], np.float64) for name in names]
+        for part in ("kernel", "bias")
+    )
+    for _ in range(20):
+        h = [x]
+        for k in (0, 1):
+            h.append(np.tanh(w[k] @ h[k] + b[k][:, None]))
+        delta = (1 / (1 + np.exp(-(w[2] @ h[2] + b[2][:, None]))) - y) / y.size
+        for k in (2, 1, 0):
+            slopes = delta @ h[k].T, delta.sum(axis=1)
+            delta = (w[k].T @ delta) * (1 - h[k] ** 2)
+            w[k], b[k] = w[k] - slopes[0], b[k] - slopes[1]
+    for name, kernel, bias in zip(names, w, b, strict=True):
+        np.testing.assert_allclose(end["params"][name]["kernel"], kernel, atol=1e-4)
+        np.testing.assert_allclose(end["params"][name]["bias"], bias, atol=1e-4)
+        assert np.abs(end["params"][name]["kernel"] - start["params"][name]["kernel"]).max() > 0.05
+
+
+def test_a_traced_activation_learns_as_a_static_one():
+    static, traced = (flat(trained("gd", 20, 1.0, how)[1]) for how in ("tanh", None))
+    np.testing.assert_allclose(traced, static, atol=1e-5)
+
+
+@pytest.mark.parametrize(("protocol", "even"), [("adam", True), ("gd", False)])
+def test_the_first_step_of_adam_has_the_size_of_its_rate_and_gd_s_has_not(protocol, even):
+    start, end, _ = trained(protocol, 1, 0.01)
+    assert np.allclose(np.abs(flat(end) - flat(start)), 0.01, rtol=1e-2) == even
+
+
+@pytest.mark.parametrize("protocol", learner.PROTOCOLS, ids=lambda p: p.name)
+def test_xor_is_learned_at_the_default_rate(protocol):
+    *_, measure = trained(protocol.name, 500, protocol.learning_rate)
+    assert measure.test_accuracy > 0.95
+
+
+def test_an_unknown_protocol_is_refused_with_the_near_miss():
+    with pytest.raises(ValueError, match=r"unknown protocol 'adma'; did you mean 'adam'"):
+        learner.protocol("adma")

@@ -1,7 +1,6 @@
 """The network is the one on paper: checked in float64 against NumPy, for every activation.
 
-`[P]` are the parameters of one network as a vector, to be moved one by one; `[N]` its points.
-"""
+`[P]` are the parameters of one network as a vector, to be moved one by one; `[N]` its points."""
 
 import functools
 import itertools
@@ -75,8 +74,8 @@ def on_paper(vector, widths, name, skip):
 
 def slopes_on_paper(vector, *network):
     """Central differences `[P]` of the loss."""
-    step = 1e-6 * np.eye(vector.size)
-    up, down = (np.sin(on_paper(vector + s, *network)) @ WEIGHTS for s in (step, -step))
+    steps = 1e-6 * np.eye(vector.size)
+    up, down = (np.sin(on_paper(vector + s, *network)) @ WEIGHTS for s in (steps, -steps))
     return (up - down) / 2e-6
 
 
@@ -96,8 +95,8 @@ def every(function):
 
 
 def own(params, x, activation, skip, depth=None):
-    logits = network.logits(params, x, activation, skip, depth)
-    return logits, network.gradient(params, x, activation, skip, loss_slope, depth)
+    gradient = network.gradient(params, x, activation, skip, loss_slope, depth)
+    return network.logits(params, x, activation, skip, depth), gradient
 
 
 def shallow(params, x, activation, skip, depth):
@@ -110,12 +109,9 @@ def shallow(params, x, activation, skip, depth):
 @functools.cache
 def cut(skip):
     """(logits, gradient), activations × depths; the depth is traced and not batched away."""
-
-    def run(params, x):
-        one = lambda which, depth: own(params, x, which, skip, depth)
-        return every(lambda w: jax.lax.map(lambda d: one(w, d), jax.numpy.array(DEPTHS)))
-
-    return computed(run, CAPACITY)
+    depths = np.array(DEPTHS, np.int32)
+    one = lambda p, x: every(lambda w: jax.lax.map(lambda d: own(p, x, w, skip, d), depths))
+    return computed(one, CAPACITY)
 
 
 @functools.cache
@@ -136,15 +132,14 @@ def test_a_network_cut_at_a_traced_depth_is_the_shallower_one(name, depth, skip)
     widths, which, place = CAPACITY[:depth], activations.index(name), DEPTHS.index(depth)
     theta = vector(tree(drawn(CAPACITY), CAPACITY), widths)
     logits, gradient = taken(cut(skip), which, place)
-    flax_logits, flax_gradient = taken(plain(skip)[place], which)
-    for seen in (logits, flax_logits):
+    for seen, slopes in ((logits, gradient), taken(plain(skip)[place], which)):
         np.testing.assert_allclose(seen, on_paper(theta, widths, name, skip), rtol=1e-10)
-    slopes, flax_slopes = vector(gradient, widths), vector(flax_gradient, widths)
-    np.testing.assert_allclose(slopes, flax_slopes, rtol=1e-9, atol=1e-12)
-    by_differences = slopes_on_paper(theta, widths, name, skip)
-    np.testing.assert_allclose(slopes, by_differences, rtol=1e-5, atol=1e-6)
-    unused = [gradient["params"][f"hidden_{k}"] for k in range(depth, len(CAPACITY))]
-    assert not any(leaf.any() for leaf in jax.tree.leaves(unused))
+        expected = slopes_on_paper(theta, widths, name, skip)
+        np.testing.assert_allclose(vector(slopes, widths), expected, rtol=1e-5, atol=1e-6)
+    both = (vector(g, widths) for g in (gradient, slopes))
+    np.testing.assert_allclose(*both, rtol=1e-9, atol=1e-12)
+    for k in range(depth, len(CAPACITY)):
+        assert not any(leaf.any() for leaf in gradient["params"][f"hidden_{k}"].values())
 
 
 @both_ways

@@ -31,8 +31,9 @@ class Estimate(NamedTuple):
 
 
 def entry(estimate: Estimate, index) -> Estimate:
-    """The estimate of the entries at `index` of one of arrays."""
-    return Estimate(*(np.asarray(field)[index] for field in estimate[:3]), estimate.n)
+    """The estimate of the entries at `index` of an estimate of arrays."""
+    value, low, high = (np.asarray(field)[index] for field in estimate[:3])
+    return Estimate(value, low, high, estimate.n)
 
 
 class Comparison(NamedTuple):
@@ -172,7 +173,11 @@ def against(samples: np.ndarray, value: float, *, alternative: str) -> tuple:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down correction (1979) of one family of p values `[M]`; NaN stays, uncounted."""
+    """Holm's step-down correction (1979) of one family of p values `[M]`; NaN stays, uncounted.
+
+    The tests hold it to statsmodels' `multipletests`, which collects all garbage at every call and
+    would take longer than the rest of a report.
+    """
     p = np.asarray(p, dtype=np.float64)
     if p.ndim != 1 or (p < 0).any() or (p > 1).any():
         raise ValueError(f"p must be one axis of numbers in [0, 1] or NaN, got {p.tolist()}")
@@ -219,7 +224,8 @@ def _bca(deviations, level, resamples, seed):
     """Limits `[2, E]` of the BCa interval minus the mean, from deviations `[E, T]`.
 
     A mean's acceleration (Efron 1987) has a closed form. Resampled means tied with the observed
-    one count by half: ties up to rounding, which scipy.stats.bootstrap leaves to chance.
+    one count by half, ties up to rounding. scipy.stats.bootstrap, which the tests hold this to,
+    leaves such ties to rounding: a limit then moves with the entries beside it.
     """
     tails = scipy.special.ndtri(np.array([[(1 - level) / 2], [(1 + level) / 2]]))
     limits = np.empty((2, len(deviations)))

@@ -1,0 +1,127 @@
+"""Command lines of a study: as a user starts one, or many in forks of one warm process."""
+
+import errno
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import traceback
+from typing import NamedTuple
+
+from experiments.shell import cli
+
+
+class Ended(NamedTuple):
+    """Exit code, standard output and standard error of a process."""
+
+    code: int
+    out: str
+    err: str
+
+
+def start(study: str, *flags: str, **options) -> subprocess.Popen:
+    """`python -m experiments.<study>` as a process of its own; `options` are Popen's."""
+    command = [sys.executable, "-m", f"experiments.{study}", *flags]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def end(process: subprocess.Popen) -> Ended:
+    """Waits for a process."""
+    out, err = process.communicate(timeout=300)
+    return Ended(process.returncode, out, err)
+
+
+def forked(study: str, lines: list[list[str]], body: str = "main") -> list[Ended]:
+    """What `cli.main` makes of each list of flags.
+
+    `body` takes the place of the study's own main if it is a function of this file.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.commands"],
+        input=json.dumps([study, body, lines]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return [Ended(*one) for one in json.loads(done.stdout)]
+
+
+def echo(study, options) -> pathlib.Path:
+    """Says what the flags were understood to be, and tells of two lines before its folder."""
+    print(repr(study))
+    print(repr(options))
+    return pathlib.Path("the/folder")
+
+
+def devices(study, options) -> pathlib.Path:
+    """Says on how many devices it would run, and what is compiled how."""
+    import jax
+
+    print(json.dumps([jax.device_count(), jax.config.jax_compilation_cache_dir]))
+    print(os.environ["XLA_FLAGS"])
+    return pathlib.Path("the/folder")
+
+
+def interrupted(study, options):
+    raise KeyboardInterrupt
+
+
+def full(study, options):
+    raise OSError(errno.ENOSPC, "No space left on device", "a/file")
+
+
+def bug(study, options):
+    raise ValueError("a bug")
+
+
+def _serve() -> None:
+    name, body, lines = json.load(sys.stdin)
+    module = importlib.import_module(f"experiments.{name}")
+    (kind,) = (value for value in vars(module).values() if _declared_in(value, module))
+    main = module.main if body == "main" else globals()[body]
+    ended = []
+    for flags in lines:
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            child = os.fork()
+            if not child:
+                os.dup2(out.fileno(), 1)
+                os.dup2(err.fileno(), 2)
+                sys.argv = [f"experiments/{name}.py", *flags]
+                _leave(lambda: cli.main(kind, main, module.__doc__))
+            _, status = os.waitpid(child, 0)
+            out.seek(0)
+            err.seek(0)
+            ended.append((os.waitstatus_to_exitcode(status), out.read(), err.read()))
+    json.dump(ended, sys.stdout)
+
+
+def _declared_in(value, module) -> bool:
+    return isinstance(value, type) and value.__module__ == module.__name__
+
+
+def _leave(run) -> None:
+    """Runs a function and ends the process as Python would, but for the handlers at exit."""
+    code = 0
+    try:
+        run()
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == "__main__":
+    _serve()
