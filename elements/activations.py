@@ -65,8 +65,12 @@ def _leaky_relu(z):
     return jnp.where(z >= 0, z, 0.01 * z)
 
 
+@jax.custom_jvp
 def _softplus(z):
     return jnp.maximum(z, 0) + jnp.log1p(jnp.exp(-jnp.abs(z)))
+
+
+_softplus.defjvps(lambda t, value, z: t * jax.nn.sigmoid(z))
 
 
 TABLE = (

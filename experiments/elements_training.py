@@ -115,12 +115,12 @@ class Trainer:
     @functools.cached_property
     def _sample(self):
         """Rows of (dataset, noise, trial) -> rows of `learner.Trial`; compiled once."""
-        config, root = self.config, keys.root(self.config.seed)
+        config = self.config
         form = datasets.Form(np.float32(config.grid), np.float32(config.margin))
         normals = max(network.kernel_count(group.widths) for group in self.groups)
 
         def one(dataset, noise, trial):
-            key = keys.trial(root, "elements", trial)
+            key = keys.trial(keys.root(config.seed), "elements", trial)
             return learner.draw(
                 keys.stream(key, "data", dataset),
                 keys.stream(key, "weights"),
