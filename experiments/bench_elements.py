@@ -29,11 +29,11 @@ from experiments.shell import cli, run, storage
 
 OURS, WALL = "ours", "ours, by wall clock"
 NUMPY, TORCH, VMAP = "NumPy loop", "PyTorch loop", "plain vmap"
-GROWTH = {f"{n} ×": n for n in (1, 4, 16)}
+GROWTH = (1, 4, 16)
 ALONE = 3  # hidden layers, 8 wide, in the columns of one activation
 RATES = {"mix adam": 180_000, "mix gd": 180_000, "relu": 280_000}  # targets, per CPU-second
 RATIOS = {TORCH: 60, NUMPY: 25, VMAP: 3}  # targets on the mixes
-JOBS = {"cold": 20, "warm": 20, "warm, 20 trials again": 20, "warm, 80 trials": 80}  # trials
+JOBS = {"cold": 20, "warm": 20, "80 trials": 80}  # trials of the main job
 SECONDS, GIGABYTES = {"cold": 20, "warm": 10}, 1.5  # targets: wall on two idle cores, peak memory
 # A child's peak memory begins with its parent's, so a small process stands in between.
 LAUNCHER = """
@@ -91,11 +91,8 @@ class Bench:
     def growth(self) -> dict[str, Population]:
         """Mixes of 1 ×, 4 × and 16 × as many trials, trained for fewer epochs."""
         few, epochs = max(1, self.trials // 5), max(1, self.epochs // 5)
-        mixes = {name: few * n for name, n in GROWTH.items()}
-        return {
-            name: dataclasses.replace(self.mix, trials=trials, epochs=epochs)
-            for name, trials in mixes.items()
-        }
+        mixes = [dataclasses.replace(self.mix, trials=few * n, epochs=epochs) for n in GROWTH]
+        return {f"{mix.size:,} networks": mix for mix in mixes}
 
 
 def shortened(bench: Bench) -> Bench:
@@ -256,16 +253,14 @@ def report(result: Mapping) -> str:
         rows.append([TORCH, *["not installed"] * len(rates)])
     made = [[n, *(figure(result["made"][c][n]) for c in rates)] for n in (VMAP, OURS)]
     growth = [[name, *map(figure, cost)] for name, cost in result["growth"].items()]
-    used = [[name, *map(figure, used.values())] for name, used in job.items()]
+    jobs = [[name, *map(figure, used.values())] for name, used in job.items()]
     goals = [[said, what, figure(value), goal] for said, what, value, goal in result["targets"]]
     parts = {
         f"Network-epochs per CPU-second (lowest–highest); activations alone are {ALONE}×8": rows,
         "CPU-seconds to start and compile, not timed above": [["", *rates], *made],
-        "CPU-seconds per network-epoch as the mix grows": [["", "median", "low", "high"], *growth],
-        "A core's float32 matrix product, GFLOP per CPU-second": [
-            list(map(figure, result["gflops"]))
-        ],
-        "The main job": [["", *next(iter(job.values()), ())], *used],
+        "CPU-seconds per network-epoch as the mix grows": [["", *Spread._fields], *growth],
+        "One core's float32 matrix product, GFLOP a second": [[*map(figure, result["gflops"])]],
+        "The main job": [["", *next(iter(job.values()), ["not run"])], *jobs],
         "Targets, on idle cores": goals,
     }
     return "\n".join(f"{title}\n{aligned(rows)}" for title, rows in parts.items())
@@ -284,12 +279,13 @@ def main(bench: Bench, options: cli.Options) -> pathlib.Path:
     jax.config.update("jax_enable_compilation_cache", False)  # so that compiling is always told
     ready, made = prepare(bench)
     samples, yardstick = measure(bench, ready)
-    growth = samples.pop("growth")
+    smallest, *_ = (growth := samples.pop("growth")).values()
     result = {
         "settings": dataclasses.asdict(bench),
+        "samples": samples,
         "made": made,
         "rates": {column: summarise(taken) for column, taken in samples.items()},
-        "growth": {name: ratio(growth["1 ×"], taken) for name, taken in growth.items()},
+        "growth": {name: ratio(smallest, taken) for name, taken in growth.items()},
         "gflops": spread(yardstick),
         "main_job": main_job() if bench.main_job else {},
     }

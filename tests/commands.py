@@ -3,6 +3,7 @@
 import errno
 import importlib
 import json
+import logging
 import os
 import pathlib
 import subprocess
@@ -78,6 +79,23 @@ def full(study, options):
 
 def bug(study, options):
     raise ValueError("a bug")
+
+
+def noisy(study, options) -> pathlib.Path:
+    """What libraries log and let fall: Orbax and asyncio with errors, JAX with a warning."""
+    for name in ("absl", "asyncio", "jax._src.xla_bridge"):
+        logging.getLogger(name).log(30 if "jax" in name else 40, "told by %s", name)
+
+    class Dropped:
+        def __init__(self, error):
+            self.error = error
+
+        def __del__(self):
+            raise RuntimeError(self.error)
+
+    for error in ("Event loop is closed", "another error"):
+        Dropped(error)
+    return pathlib.Path("the/folder")
 
 
 def _serve() -> None:

@@ -165,6 +165,15 @@ def test_a_disk_that_fills_up_after_training_is_one_sentence():
     assert ended == (2, "", sentence)
 
 
+def test_threads_of_libraries_are_quiet_but_warnings_of_jax_stay():
+    (ended,) = commands.forked("elements_phase3", [[]], "noisy")
+    assert ended.code == 0
+    assert "told by jax" in ended.err
+    assert "RuntimeError: another error" in ended.err
+    hidden = ("told by absl", "told by asyncio", "Event loop is closed")
+    assert [text for text in hidden if text in ended.err] == []
+
+
 def test_a_bug_is_not_dressed_up_as_a_refusal():
     (ended,) = commands.forked("elements_phase3", [[]], "bug")
     assert ended.code == 1

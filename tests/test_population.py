@@ -18,9 +18,9 @@ LEARNERS = [
 ALONE = [[jax.jit(function) for function in one] for one in LEARNERS]
 AXES = learner.Hyper(0, None, None)  # depth and activation are those of the block
 SCHEDULE = population.schedule(steps=4, every=2)
-PLAN, LARGE = placement.Layout(members=3, blocks=4), placement.Layout(members=3, blocks=8)
+PLAN, SMALL = placement.Layout(members=3, blocks=8), placement.Layout(members=3, blocks=4)
 Member = collections.namedtuple("Member", "activation depth learning_rate trial")
-# Four kinds of unequal numbers: blocks with padding, and a chunk of fewer blocks than devices.
+# Four kinds of unequal numbers: blocks of 3, 2, 3, 3, 1 and 1, more than devices but not a multiple.
 MEMBERS = [
     Member(activation, depth, rate, trial)
     for activation, depth, count in ((0, 1, 5), (0, 2, 3), (1, 1, 4), (1, 2, 1))
@@ -110,8 +110,8 @@ def test_the_other_members_do_not_matter(order):
 
 
 def test_chunked_equals_whole():
-    assert [len(chunks_of(MEMBERS, plan, 4)) for plan in (PLAN, LARGE)] == [2, 1]
-    assert_same(train(MEMBERS, plan=LARGE), whole(), atol=1e-6)
+    assert [len(chunks_of(MEMBERS, plan, 4)) for plan in (PLAN, SMALL)] == [1, 2]
+    assert_same(train(MEMBERS, plan=SMALL), whole(), atol=1e-6)
 
 
 def test_one_device_equals_four():

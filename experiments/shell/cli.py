@@ -46,7 +46,7 @@ def main(study: type, body: Callable[[object, Options], pathlib.Path], doc: str)
 
     def start(argv):
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax tells of every step of a checkpoint
+            _hush_threads()
         if len(argv) > 1:
             _refuse(f"unexpected argument {argv[1]!r}: everything is a flag, as in --trials=20")
         try:
@@ -73,6 +73,17 @@ def main(study: type, body: Callable[[object, Options], pathlib.Path], doc: str)
         print(folder)
 
     app.run(start, flags_parser=_parse)
+
+
+def _hush_threads():
+    """Keeps Orbax's threads quiet, which tell of every step and print their errors many times.
+
+    What fails there also comes to us as an exception. JAX's own warnings stay.
+    """
+    logging.set_verbosity(logging.FATAL)
+    sys.unraisablehook = lambda raised: (
+        None if str(raised.exc_value) == "Event loop is closed" else sys.__unraisablehook__(raised)
+    )
 
 
 def _parse(argv):
