@@ -106,7 +106,7 @@ def _figures(arms, ranks, pairs):
                 xlabel="held-out accuracy, %",
                 ranks=ranks,
             ),
-            "Over all depths and datasets; at the right the 95 % interval of the rank.",
+            "Over all shapes and datasets; at the right the 95 % interval of the rank.",
         )
         made["differences"] = (
             figures.differences(
@@ -116,7 +116,7 @@ def _figures(arms, ranks, pairs):
                 title="Paired differences between activations",
                 xlabel="difference in held-out accuracy, points",
             ),
-            "Paired by trial, over all depths and datasets; shaded: the margin of equivalence.",
+            "Paired by trial, over all shapes and datasets; shaded: the margin of equivalence.",
         )
     return made
 
@@ -160,7 +160,7 @@ def _tables(pairs):
         for c in pairs
     ]
     caption = (
-        "Paired t tests over trials, a trial being its mean over depths and datasets; Holm over "
+        "Paired t tests over trials, a trial being its mean over shapes and datasets; Holm over "
         f"all pairs; equivalence by two one-sided tests at {100 * MARGIN:g} point."
     )
     return {"All pairs of activations": (header, rows, caption)}

@@ -43,7 +43,7 @@ def ranking(arms, ranks, pairs) -> list[tuple[str, str]]:
     apart = sum(c.verdict.endswith("higher") for c in pairs)
     alike = sum(c.verdict == "equivalent" for c in pairs)
     return [
-        ("Ranking", f"Held-out accuracy in %, over all depths and datasets: {told}."),
+        ("Ranking", f"Held-out accuracy in %, over all shapes and datasets: {told}."),
         (
             f"Is {best} best?",
             f"It is ahead of {ahead} of the other {len(arms.activations) - 1} activations after "
@@ -98,7 +98,7 @@ def one_dataset(arms, name: str, dataset: str) -> list[tuple[str, str]]:
         if c.second == name:
             d, other = statistics.Estimate(-d.value, -d.high, -d.low, d.n), c.first
         told.append(f"{points(d, signed=True)} against {other} ({probability(c.p_holm)})")
-    return [(f"{name} on {dataset}", f"In points, over all depths: {'; '.join(told)}.")]
+    return [(f"{name} on {dataset}", f"In points, over all shapes: {'; '.join(told)}.")]
 
 
 def pair(pairs, first: str, second: str) -> list[tuple[str, str]]:

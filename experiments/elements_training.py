@@ -182,6 +182,9 @@ class Trainer:
         index, host = population.members(part.chunk, trained)
         columns = self._columns(*(a[index] for a in (part.element, part.dataset, part.trial)))
         params, records = host.state.params, host.records._asdict()
+        for name, n in (("train", self.config.samples), ("test", self.config.tests)):
+            share = records[f"{name}_accuracy"].astype(np.float64)
+            records[f"{name}_accuracy"] = np.rint(share * n) / n  # what float32 has rounded
         last = {name: column[:, -1] for name, column in records.items()}
         finite = [np.isfinite(a).reshape(len(index), -1).all(1) for a in jax.tree.leaves(params)]
         diverged = ~np.all([*finite, np.isfinite(last["train_loss"])], axis=0)

@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from elements import datasets, learner
 from experiments.lab import keys, placement, population
 
-LEARNERS = [
-    learner.learner((4, 4), False, learner.protocol("gd"), name) for name in ("tanh", "relu")
-]
+GD = learner.protocol("gd")
+LEARNERS = [learner.learner((4, 4), False, GD, name) for name in ("tanh", "relu")]
 ALONE = [[jax.jit(function) for function in one] for one in LEARNERS]
 AXES = learner.Hyper(0, None, None)  # depth and activation are those of the block
 SCHEDULE = population.schedule(steps=4, every=2)
 PLAN, SMALL = placement.Layout(members=3, blocks=8), placement.Layout(members=3, blocks=4)
 Member = collections.namedtuple("Member", "activation depth learning_rate trial")
-# Four kinds of unequal numbers: blocks of 3, 2, 3, 3, 1 and 1, more than devices but not a multiple.
+# Blocks of 3, 2, 3, 3, 1 and 1: padding within blocks, and devices with one block less than others.
 MEMBERS = [
     Member(activation, depth, rate, trial)
     for activation, depth, count in ((0, 1, 5), (0, 2, 3), (1, 1, 4), (1, 2, 1))
@@ -81,9 +80,6 @@ def assert_same(trained, expected, **tolerance):
     jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), trained, expected)
 
 
-# Training
-
-
 @pytest.mark.parametrize("place", range(len(MEMBERS)))
 def test_a_member_equals_its_solo_run_by_a_plain_loop(place):
     member = MEMBERS[place]
@@ -127,6 +123,13 @@ def test_a_diverging_member_leaves_its_neighbours_bit_identical():
     assert_same(taken(trained, others), taken(whole(), others), rtol=0)
 
 
+def test_blocks_that_only_fill_up_are_not_trained():
+    (chunk,) = chunks_of(MEMBERS, PLAN, 4)
+    records, _ = program(4, PLAN)(trials(), work_of(MEMBERS, chunk), SCHEDULE)
+    moved = np.not_equal(records.train_loss[..., 0], records.train_loss[..., -1])
+    np.testing.assert_array_equal(moved.all(axis=1), chunk.valid.any(axis=1))
+
+
 def test_two_members_never_share_a_draw():
     draws = [np.ravel(a) for a in (trials().train.x, trials().test.x, trials().normals)]
     assert len(np.unique(np.concatenate(draws))) == sum(map(len, draws))
@@ -153,8 +156,6 @@ def test_nonsense_is_refused_in_words(build, message):
         build()
 
 
-# Placement
-
 populations = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
 plans = st.builds(placement.Layout, st.integers(1, 5), st.integers(1, 6))
 
@@ -179,9 +180,6 @@ def test_each_member_is_trained_exactly_once_among_its_kind(species, plan, devic
 def test_the_devices_do_not_decide_who_shares_a_chunk(species, plan, devices):
     one, many = (placement.chunks(species, plan, count) for count in (1, devices))
     assert [sorted(c.member[c.valid]) for c in one] == [sorted(c.member[c.valid]) for c in many]
-
-
-# Keys
 
 
 def test_keys_are_those_of_earlier_runs():

@@ -22,6 +22,8 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import NamedTuple
 
+import numpy as np
+
 from experiments.shell import progress, storage
 
 FORMAT = 1
@@ -254,8 +256,10 @@ def export_json(folder: pathlib.Path, target: pathlib.Path, key: str, labels: Se
 
 
 def _json_value(value):
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not (abs(value) < float("inf")) else value
+    if isinstance(value, np.float32):
+        value = float(str(value))  # 0.57 stays 0.57
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def default_cache() -> pathlib.Path:
