@@ -56,7 +56,7 @@ class Hyper(NamedTuple):
     """Traced parameters of a network: what may differ inside one compiled program."""
 
     learning_rate: jax.Array
-    depth: jax.Array  # hidden layers in use, of those that the learner was made with
+    depth: jax.Array  # hidden layers in use, where all that the learner was made with are equal
     activation: jax.Array  # index; read only by a learner whose activation is not static
 
 
@@ -127,6 +127,9 @@ def learner(
     def which(hyper):
         return hyper.activation if activation is None else activation
 
+    def cut(hyper):
+        return hyper.depth if len(set(widths)) == 1 else None  # others are used whole
+
     def init(trial, hyper):
         params = network.initial(widths, which(hyper), trial.normals)
         return State(params, recipe.optimiser(hyper.learning_rate).init(params))
@@ -134,7 +137,7 @@ def learner(
     def step(trial, state, hyper):
         x, y = trial.train
         slope = lambda logits: (jax.nn.sigmoid(logits) - y) / y.size
-        gradient = network.gradient(state.params, x, which(hyper), skip, slope, hyper.depth)
+        gradient = network.gradient(state.params, x, which(hyper), skip, slope, cut(hyper))
         updates, optimiser = recipe.optimiser(hyper.learning_rate).update(
             gradient, state.optimiser, state.params
         )
@@ -144,7 +147,7 @@ def learner(
         # Both sets in one pass: half as much to compile.
         split = trial.train.y.shape[0]
         x = jnp.concatenate([trial.train.x, trial.test.x], axis=1)
-        logits = network.logits(state.params, x, which(hyper), skip, hyper.depth)
+        logits = network.logits(state.params, x, which(hyper), skip, cut(hyper))
         train, test = logits[:split], logits[split:]
         return Measure(
             accuracy(train, trial.train.y),

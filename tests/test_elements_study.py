@@ -111,8 +111,8 @@ def curves(folder):
 
 @pytest.fixture(scope="module")
 def company():
-    """MIXED, trained in one population."""
-    return trained(mixed())
+    """MIXED, three trials of them, trained in one population."""
+    return trained(mixed(trials=3))
 
 
 # What a run leaves
@@ -319,8 +319,9 @@ def test_every_network_is_in_one_chunk_whatever_the_devices(homogeneous):
 
 
 @pytest.mark.parametrize("e", [MIXED[0], *MIXED[2:]], ids=lambda e: e.symbol)
-def test_a_network_equals_its_solo_run(company, e):
-    assert_same_networks(of(company, symbol=e.symbol), trained(mixed([e])))
+def test_a_network_equals_its_solo_run_of_fewer_trials(company, e):
+    of_both = {name: column[company["trial"] < 2] for name, column in company.items()}
+    assert_same_networks(of(of_both, symbol=e.symbol), trained(mixed([e], trials=2)))
 
 
 def test_one_device_equals_four(results):
@@ -330,19 +331,21 @@ def test_one_device_equals_four(results):
         np.testing.assert_array_equal(alone[name], column)
 
 
-def test_a_program_with_traced_activation_and_depth_equals_one_with_static(results):
+def test_a_program_with_traced_activation_and_depth_equals_one_with_static(results, company):
     """What accelerators run, here on the CPU."""
     assert_same_networks(trained(GRID.population, homogeneous=False), results)
+    uneven = trained(mixed(MIXED[2:3], trials=3), homogeneous=False)
+    assert_same_networks(uneven, of(company, symbol=MIXED[2].symbol))
 
 
-def test_order_selection_number_of_trials_and_batches_do_not_matter(company, monkeypatch):
+def test_order_selection_and_batches_do_not_matter(company, monkeypatch):
     monkeypatch.setattr(elements_training, "DRAWS", 4)  # so the third trial is drawn on its own
     other = trained(mixed(MIXED[2::-1], ("linear", "xor"), trials=3))
     for e in MIXED[:3]:
         for name in ("xor", "linear"):
             found, expected = (of(rows, symbol=e.symbol, dataset=name) for rows in (other, company))
             assert list(found["trial"]) == [0, 1, 2]
-            assert_same_networks({k: column[:2] for k, column in found.items()}, expected)
+            assert_same_networks(found, expected)
 
 
 def test_seeds_datasets_and_trials_differ(results):

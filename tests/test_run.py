@@ -217,15 +217,38 @@ def test_a_run_keeps_the_cut_it_began_with(folder, tmp_path):
     assert other.layouts == [(16, 16)]
 
 
-def test_a_chunk_counts_only_with_its_results(folder, tmp_path, capsys):
-    """A kill between its files is no damage: there is nothing to say."""
-    storage.discard(folder / "results" / "chunk3.parquet")
-    storage.discard(folder / "curves" / "chunk3.parquet")
+@pytest.mark.parametrize("last", ["checkpoints", "curves", "results"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_kill_between_the_files_of_a_chunk_is_no_damage(
+    tmp_path, monkeypatch, capsys, last, when
+):
+    def dying(write):
+        def one(path, *rest):
+            fatal = path.stem == "chunk2" and path.parent.name == last
+            if not (fatal and when == "before"):
+                write(path, *rest)
+            if fatal:
+                raise RuntimeError("killed")
+
+        return one
+
+    for name in ("write_table", "save_tree"):
+        monkeypatch.setattr(storage, name, dying(getattr(storage, name)))
+    with pytest.raises(RuntimeError, match="killed"):
+        Counter().into(tmp_path)
+    monkeypatch.undo()
     again = Counter()
-    again.into(tmp_path)
-    assert again.trained == [3]
+    folder = again.into(tmp_path)
+    assert again.trained == ([3] if (last, when) == ("results", "after") else [2, 3])
     assert "damaged" not in capsys.readouterr().err
     assert_whole(folder)
+
+
+def test_what_is_damaged_is_not_read_while_it_is_made_again(folder, tmp_path):
+    empty(folder / "curves" / "chunk1.parquet")
+    seen = []
+    Counter(before=lambda chunk: seen.append(run.read(folder, "results")["network"])).into(tmp_path)
+    np.testing.assert_array_equal(seen, [[0, 1, 4, 5, 6, 7]])
 
 
 def flip(path):
