@@ -1,4 +1,4 @@
-"""What must be settled before JAX starts its backend: four devices, and quick compilation."""
+"""What must be settled before JAX starts its backend: four CPU devices, quick compilation."""
 
 import os
 
@@ -11,6 +11,8 @@ _flags = os.environ.get("XLA_FLAGS", "")
 if _FLAG not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} {_FLAG}=1".strip()
 jax.config.update("jax_num_cpu_devices", 4)
+if not jax.config.jax_platforms:  # JAX_PLATFORMS
+    jax.config.update("jax_platforms", "cpu")
 
 # The same examples in every run, nothing written to disk, and no clock on a shared machine.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
