@@ -39,10 +39,11 @@ SECONDS, GIGABYTES = {"cold": 20, "warm": 10}, 1.5  # targets: wall on two idle 
 LAUNCHER = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
-code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+done = subprocess.run(sys.argv[1:], capture_output=True)
 wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
 memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(json.dumps({"code": code, "seconds": wall, "cpu_seconds": used.ru_utime + used.ru_stime,
+sys.stderr.buffer.write(done.stderr if done.returncode else b"")
+print(json.dumps({"code": done.returncode, "seconds": wall, "cpu_seconds": used.ru_utime + used.ru_stime,
                   "gigabytes": memory / 1e9}))
 """
 

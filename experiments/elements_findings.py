@@ -47,8 +47,8 @@ def ranking(arms, ranks, pairs) -> list[tuple[str, str]]:
         (
             f"Is {best} best?",
             f"It is ahead of {ahead} of the other {len(arms.activations) - 1} activations after "
-            f"Holm's correction. Of all {len(pairs)} pairs, {apart} differ, {alike} are equivalent "
-            f"within {100 * MARGIN:g} point, and {len(pairs) - apart - alike} stay undecided.",
+            f"Holm's correction. Of all pairs ({len(pairs)}) these differ: {apart}; are equivalent "
+            f"within {100 * MARGIN:g} point: {alike}; stay undecided: {len(pairs) - apart - alike}.",
         ),
     ]
 
@@ -76,7 +76,9 @@ def collapse(arms, name: str) -> list[tuple[str, str]]:
     )
     lost = [str(depth) for depth, value in zip(arms.depths, p, strict=True) if not value < ALPHA]
     verdict = (
-        f"not told apart from chance at depth {', '.join(lost)}" if lost else "above chance always"
+        f"not told apart from chance at depth {', '.join(lost)}"
+        if lost
+        else "above chance at every depth"
     )
     return [
         (
