@@ -43,8 +43,8 @@ done = subprocess.run(sys.argv[1:], capture_output=True)
 wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
 memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 sys.stderr.buffer.write(done.stderr if done.returncode else b"")
-print(json.dumps({"code": done.returncode, "seconds": wall, "cpu_seconds": used.ru_utime + used.ru_stime,
-                  "gigabytes": memory / 1e9}))
+cpu = used.ru_utime + used.ru_stime
+print(json.dumps([done.returncode, {"seconds": wall, "cpu": cpu, "gigabytes": memory / 1e9}]))
 """
 
 
@@ -201,8 +201,8 @@ def main_job() -> dict[str, dict[str, float]]:
             flags = f"--trials={trials}", f"--cache={place}/cache", f"--out={place}/{len(found)}"
             command = [sys.executable, "-c", LAUNCHER, *study, *flags]
             done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, check=True)
-            found[name] = json.loads(done.stdout)
-            if found[name].pop("code"):
+            failed, found[name] = json.loads(done.stdout)
+            if failed:
                 raise run.Refused(f"the main job failed: {' '.join(study[1:] + flags)}")
     return found
 

@@ -42,13 +42,14 @@ def ranking(arms, ranks, pairs) -> list[tuple[str, str]]:
     )
     apart = sum(c.verdict.endswith("higher") for c in pairs)
     alike = sum(c.verdict == "equivalent" for c in pairs)
+    open_ = len(pairs) - apart - alike
     return [
         ("Ranking", f"Held-out accuracy in %, over all shapes and datasets: {told}."),
         (
             f"Is {best} best?",
             f"It is ahead of {ahead} of the other {len(arms.activations) - 1} activations after "
             f"Holm's correction. Of all pairs ({len(pairs)}) these differ: {apart}; are equivalent "
-            f"within {100 * MARGIN:g} point: {alike}; stay undecided: {len(pairs) - apart - alike}.",
+            f"within {100 * MARGIN:g} point: {alike}; stay undecided: {open_}.",
         ),
     ]
 
@@ -75,11 +76,9 @@ def collapse(arms, name: str) -> list[tuple[str, str]]:
         for i, depth in enumerate(arms.depths)
     )
     lost = [str(depth) for depth, value in zip(arms.depths, p, strict=True) if not value < ALPHA]
-    verdict = (
-        f"not told apart from chance at depth {', '.join(lost)}"
-        if lost
-        else "above chance at every depth"
-    )
+    verdict = "above chance at every depth"
+    if lost:
+        verdict = f"not told apart from chance at depth {', '.join(lost)}"
     return [
         (
             f"Does {name} collapse?",

@@ -14,6 +14,6 @@ jax.config.update("jax_num_cpu_devices", 4)
 if not jax.config.jax_platforms:  # JAX_PLATFORMS
     jax.config.update("jax_platforms", "cpu")
 
-# The same examples in every run, nothing written to disk, and no clock on a shared machine.
+# The same examples in every run, none kept on disk, and no clock on a shared machine.
 hypothesis.settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("repeatable")

@@ -57,9 +57,6 @@ def a_quarter(*events):
     return tolerance.within_sampling_error(shares, 0.25, np.sqrt(0.25 * 0.75 / N))
 
 
-# All of them
-
-
 def test_the_table_is_the_specified_one():
     assert {dataset.name: dataset.noise for dataset in datasets.TABLE} == NOISE
 

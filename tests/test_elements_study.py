@@ -241,6 +241,16 @@ def test_everything_is_made_again_from_disk_alone(folder, out, tmp_path, monkeyp
         assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
 
 
+def test_results_of_several_chunks_are_in_the_order_of_networks(tmp_path):
+    (tmp_path / "results").mkdir()
+    for name, networks in (("a", [1, 4]), ("b", [3, 0]), ("c", [2])):
+        columns = {"network": np.array(networks), "test_loss": np.array(networks) / 3}
+        storage.write_table(tmp_path / "results" / f"{name}.parquet", columns, {})
+    found = elements_study.results(tmp_path)
+    np.testing.assert_array_equal(found["network"], range(5))
+    np.testing.assert_array_equal(found["test_loss"], np.arange(5) / 3)
+
+
 def test_train_is_the_same_study_for_a_notebook(folder, out, results, monkeypatch):
     monkeypatch.setattr(Trainer, "train", None)
     found = elements_study.train(GRID.population, out, name="elements_phase3")

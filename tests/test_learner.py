@@ -151,6 +151,20 @@ def test_a_traced_activation_learns_as_a_static_one():
     np.testing.assert_allclose(traced, static, atol=1e-5)
 
 
+def test_unequal_widths_are_used_whole_whatever_the_depth():
+    one = learner.learner((4, 2, 3), False, learner.protocol("gd"), "tanh")
+    points, hyper = trial(), learner.Hyper(np.float32(1), np.int32(1), None)
+    start = one.init(points, hyper)
+    end = jax.jit(one.step)(points, start, hyper)
+    for layer in ("hidden_0", "hidden_1", "hidden_2", "output"):
+        assert (
+            end.params["params"][layer]["kernel"] != start.params["params"][layer]["kernel"]
+        ).all()
+    logits = network.logits(end.params, points.train.x, "tanh", False)
+    expected = learner.cross_entropy(logits, points.train.y)
+    np.testing.assert_allclose(one.measure(points, end, hyper).train_loss, expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("protocol", learner.PROTOCOLS, ids=lambda p: p.name)
 def test_xor_is_learned_at_the_default_rate(protocol):
     *_, measure = trained(protocol.name, 500, protocol.learning_rate)
