@@ -116,7 +116,7 @@ def _swiss_roll(draws, y, noise, form):
 
 
 def _linear(draws, y, noise, form):
-    # Two blobs whose means lie `margin` apart on either side of the origin, along the diagonal.
+    # Two blobs whose means lie `margin` from the origin on either side, along the diagonal.
     side = jnp.where(y > 0, 1.0, -1.0) * form.margin / math.sqrt(2)
     return jnp.stack([side, side]) + noise * draws.normal
 
@@ -154,7 +154,8 @@ def sample(key, dataset, n: int, noise=None, form: Form | None = None) -> Points
     """
     if n < 2:
         raise ValueError(f"n must be at least 2 (a point of each label), got {n}")
-    if isinstance(noise, int | float) and noise < 0:
+    traced = noise is None or isinstance(noise, jax.core.Tracer)
+    if not traced and not noise >= 0:
         raise ValueError(f"noise must not be negative, got {noise}")
     which = index(dataset) if isinstance(dataset, str) else dataset
     if noise is None:

@@ -11,7 +11,10 @@ import re
 
 from elements import activations, names
 
-_SYMBOL = re.compile(r"(?P<activation>[a-z]{3})-(?P<shape>\d+x\d+|\d+(?:_\d+)+)(?P<skip>-skip)?")
+_N = "(?:0|[1-9][0-9]*)"
+_SYMBOL = re.compile(
+    rf"(?P<activation>[a-z]{{3}})-(?P<shape>{_N}x{_N}|{_N}(?:_{_N})+)(?P<skip>-skip)?"
+)
 _GRAMMAR = "for example sin-3x8, lea-1x32, rel-32_8_32 or tan-4x8-skip"
 
 

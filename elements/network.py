@@ -98,7 +98,8 @@ class Network(nn.Module):
 def logits(params, x: jax.Array, activation, skip: bool, depth=None) -> jax.Array:
     """Logits `[N]` of a network that uses its first `depth` hidden layers (traced; None: all).
 
-    Equals `Network(widths[:depth], skip).apply`. Cutting needs hidden layers of one width.
+    Equals `Network(widths[:depth], skip).apply`. Cutting needs hidden layers of one width, and
+    1 ≤ depth ≤ their number: a traced depth is not checked but acts as the nearest of these.
     """
     chex.assert_shape(x, (INPUTS, None))
     output, *hidden = _in_order(params)

@@ -18,8 +18,9 @@ from experiments.lab import placement
 
 
 class Work(NamedTuple):
-    """One chunk as arrays: `hyper` a pytree of `[K, B]`, `trial [K, B]` rows of the trials,
-    `species [K]` indices of the learners, `count [D]` blocks to train per device."""
+    """One chunk as arrays: `hyper` a pytree of `[K, B]` (`[K]` where a block shares the value),
+    `trial [K, B]` rows of the trials, `species [K]` indices of the learners, `count [D]` blocks to
+    train per device."""
 
     hyper: Any
     trial: np.ndarray
