@@ -91,7 +91,7 @@ class Bench:
 
     def growth(self) -> dict[str, Population]:
         """Mixes of 1 ×, 4 × and 16 × as many trials, trained for fewer epochs."""
-        few, epochs = max(1, self.trials // 5), max(1, self.epochs // 5)
+        few, epochs = max(1, self.trials // 5), max(1, self.epochs // 10)
         mixes = [dataclasses.replace(self.mix, trials=few * n, epochs=epochs) for n in GROWTH]
         return {f"{mix.size:,} networks": mix for mix in mixes}
 

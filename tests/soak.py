@@ -147,8 +147,11 @@ class Soak:
         self.expected = numbers(folder)
         self._say(f"undisturbed it takes {self.seconds:.1f} s")
 
-    def kill(self, number: int) -> None:
-        """Runs until a random moment; damages something then, as often as not."""
+    def kill(self, number: int) -> bool:
+        """Runs until a random moment and damages something then, as often as not.
+
+        Whether it was killed: it may have ended before.
+        """
         chance, out = self.chance, self.home / "runs"
         kind = chance.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT])
         before, process = len(stored(out)), start(self.home)
@@ -163,6 +166,7 @@ class Soak:
         self._say(f"{number}: {'ended' if code == 0 else kind.name}, {told}{self._mishap()}")
         if code == 0:
             self.compare()
+        return code != 0
 
     def compare(self) -> None:
         """Ends the run; checks that all damage was named, and the numbers; begins anew."""
@@ -226,8 +230,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         soak = Soak(pathlib.Path(home), given.seed)
-        for number in range(1, given.kills + 1):
-            soak.kill(number)
+        kills = 0
+        while kills < given.kills:
+            kills += soak.kill(kills + 1)
         soak.compare()
     print(f"{given.kills} kills survived")
 
