@@ -36,14 +36,19 @@ def end(process: subprocess.Popen) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def forked(study: str, lines: list[list[str]], body: str = "main") -> list[Ended]:
-    """What `cli.main` makes of each list of flags.
+class Line(NamedTuple):
+    """Flags; a function of this file in place of the study's own main; the user's XLA_FLAGS."""
 
-    `body` takes the place of the study's own main if it is a function of this file.
-    """
+    flags: list[str]
+    body: str | None = None
+    xla: str = ""
+
+
+def forked(study: str, lines: list[Line]) -> list[Ended]:
+    """What `cli.main` makes of each line; JAX has not started when the process forks."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.commands"],
-        input=json.dumps([study, body, lines]),
+        input=json.dumps([study, lines]),
         capture_output=True,
         text=True,
         timeout=300,
@@ -99,19 +104,20 @@ def noisy(study, options) -> pathlib.Path:
 
 
 def _serve() -> None:
-    name, body, lines = json.load(sys.stdin)
+    name, lines = json.load(sys.stdin)
     module = importlib.import_module(f"experiments.{name}")
     (kind,) = (value for value in vars(module).values() if _declared_in(value, module))
-    main = module.main if body == "main" else globals()[body]
     ended = []
-    for flags in lines:
+    for flags, body, xla in lines:
+        main = globals()[body] if body else module.main
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
             child = os.fork()
             if not child:
                 os.dup2(out.fileno(), 1)
                 os.dup2(err.fileno(), 2)
                 sys.argv = [f"experiments/{name}.py", *flags]
-                _leave(lambda: cli.main(kind, main, module.__doc__))
+                os.environ["XLA_FLAGS"] = xla
+                _leave(kind, main, module.__doc__)
             _, status = os.waitpid(child, 0)
             out.seek(0)
             err.seek(0)
@@ -123,11 +129,11 @@ def _declared_in(value, module) -> bool:
     return isinstance(value, type) and value.__module__ == module.__name__
 
 
-def _leave(run) -> None:
-    """Runs a function and ends the process as Python would, but for the handlers at exit."""
+def _leave(kind, main, doc) -> None:
+    """Runs the command line and ends the process as Python would, but for the handlers at exit."""
     code = 0
     try:
-        run()
+        cli.main(kind, main, doc)
     except SystemExit as end:
         code = end.code
         if isinstance(code, str):

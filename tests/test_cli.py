@@ -11,6 +11,7 @@ from experiments.elements_phase2 import Phase2
 from experiments.elements_phase3 import Phase3
 from experiments.shell import cli
 from tests import commands
+from tests.commands import Line
 
 # A value for every field, none of them a default.
 STUDY = {
@@ -94,33 +95,65 @@ def as_flags(values):
     return [one(name, value) for name, value in values.items()]
 
 
+FLAGS = {
+    "none": [],
+    "every": as_flags(STUDY | OPTIONS),
+    "help": ["--help"],
+    "spaces": ["--datasets= xor, moons "],
+}
+XLA_FLAGS = "--xla_force_host_platform_device_count=3 --xla_backend_optimization_level=0"
+
+
+def lines(folder):
+    """All command lines of phase 3 that are tried here, by name; they share one process."""
+    dry = ["--dry_run", f"--out={folder}/dry", "--activations=relu,tanh", "--depths=1,2,3"]
+    dry += ["--trials=100", "--epochs=9"]
+    bodies = ("interrupted", "full", "bug", "noisy")
+    return {
+        **{
+            name: Line(["--dry_run", f"--out={folder}", *_placed(flags, folder)])
+            for name, (flags, _) in REFUSED.items()
+        },
+        **{body: Line(["--cache="], body) for body in bodies},
+        **{f"flags {name}": Line(flags, "echo") for name, flags in FLAGS.items()},
+        "dry": Line(dry),
+        "dry, resolved": Line([*dry, "--learning_rate=0.1"]),
+        "every core": Line(["--cache="], "devices"),
+        "my choice": Line([f"--cache={folder}/cache"], "devices", XLA_FLAGS),
+    }
+
+
+def _placed(flags, folder):
+    return [flag.replace("=FILE", f"={folder}/FILE") for flag in flags]
+
+
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("refused")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lines")
     (folder / "FILE").write_text("")
-    lines = [["--dry_run", f"--out={folder}", *flags] for flags, _ in REFUSED.values()]
-    lines = [[text.replace("=FILE", f"={folder}/FILE") for text in line] for line in lines]
-    ended = commands.forked("elements_phase3", lines)
-    return folder, dict(zip(REFUSED, ended, strict=True))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ended(folder):
+    """How the command lines ended, by name."""
+    named = lines(folder)
+    return dict(zip(named, commands.forked("elements_phase3", [*named.values()]), strict=True))
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_bad_input_is_refused_in_one_sentence(refused, name):
-    folder, ended = refused
+def test_bad_input_is_refused_in_one_sentence(ended, folder, name):
     code, out, err = ended[name]
     assert code == 2
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("elements_phase3: ")
-    missing = [
-        word for word in REFUSED[name][1] if word.replace("FILE", f"{folder}/FILE") not in line
-    ]
-    assert missing == [], line
+    words = _placed(REFUSED[name][1], folder)
+    assert [word for word in words if word not in line] == [], line
 
 
-def test_nothing_is_left_of_what_was_refused(refused):
-    folder, _ = refused
-    assert os.listdir(folder) == ["FILE"]
+def test_nothing_is_left_of_what_was_refused_or_only_announced(ended, folder):
+    assert set(os.listdir(folder)) == {"FILE", "cache"}
 
 
 def test_the_examples_cover_every_field():
@@ -130,94 +163,77 @@ def test_the_examples_cover_every_field():
         assert [name for name, default in defaults.items() if default == values[name]] == []
 
 
-@pytest.mark.parametrize(
-    ("module", "kind"), [("elements_phase2", Phase2), ("elements_phase3", Phase3)]
-)
-def test_every_field_is_a_flag_of_its_name_type_and_default(module, kind):
-    lines = [[], as_flags(STUDY | OPTIONS), ["--help"]]
-    defaults, given, helped = commands.forked(module, lines, "echo")
-    assert defaults.code == given.code == 0
-    assert defaults.out.splitlines() == [repr(kind()), repr(cli.Options()), "the/folder"]
-    assert given.out.splitlines() == [
-        repr(kind(**STUDY)),
-        repr(cli.Options(**OPTIONS)),
-        "the/folder",
-    ]
+@pytest.mark.parametrize("kind", [Phase2, Phase3])
+def test_every_field_is_a_flag_of_its_name_type_and_default(ended, kind):
+    if kind is Phase3:
+        answers = {name: ended[f"flags {name}"] for name in FLAGS}
+    else:
+        asked = [Line(flags, "echo") for flags in FLAGS.values()]
+        answers = dict(zip(FLAGS, commands.forked("elements_phase2", asked), strict=True))
+    bare, every, helped = (answers[name] for name in ("none", "every", "help"))
+    assert bare.code == every.code == 0
+    assert bare.out.splitlines() == [repr(kind()), repr(cli.Options()), "the/folder"]
+    own = [repr(kind(**STUDY)), repr(cli.Options(**OPTIONS)), "the/folder"]
+    assert every.out.splitlines() == own
     assert "Traceback" not in helped.err
     for f in (*dataclasses.fields(kind), *dataclasses.fields(cli.Options)):
         assert re.search(rf"--(\[no\])?{f.name}: ", helped.out), f.name
         assert f.metadata["help"] in " ".join(helped.out.split())
 
 
-def test_spaces_in_a_list_do_not_matter():
-    (ended,) = commands.forked("elements_phase3", [["--datasets= xor, moons "]], "echo")
-    assert ended.out.splitlines()[0] == repr(Phase3(datasets=("xor", "moons")))
+def test_spaces_in_a_list_do_not_matter(ended):
+    first, *_ = ended["flags spaces"].out.splitlines()
+    assert first == repr(Phase3(datasets=("xor", "moons")))
 
 
-def test_ctrl_c_is_one_sentence_and_exit_code_130():
-    (ended,) = commands.forked("elements_phase3", [[]], "interrupted")
-    assert ended == (130, "", "interrupted; the same command resumes\n")
+def test_ctrl_c_is_one_sentence_and_exit_code_130(ended):
+    assert ended["interrupted"] == (130, "", "interrupted; the same command resumes\n")
 
 
-def test_a_disk_that_fills_up_after_training_is_one_sentence():
-    (ended,) = commands.forked("elements_phase3", [[]], "full")
+def test_a_disk_that_fills_up_after_training_is_one_sentence(ended):
     sentence = "elements_phase3: a/file: No space left on device; the same command resumes\n"
-    assert ended == (2, "", sentence)
+    assert ended["full"] == (2, "", sentence)
 
 
-def test_threads_of_libraries_are_quiet_but_warnings_of_jax_stay():
-    (ended,) = commands.forked("elements_phase3", [[]], "noisy")
-    assert ended.code == 0
-    assert "told by jax" in ended.err
-    assert "RuntimeError: another error" in ended.err
+def test_threads_of_libraries_are_quiet_but_warnings_of_jax_stay(ended):
+    code, _, err = ended["noisy"]
+    assert code == 0
+    assert "told by jax" in err
+    assert "RuntimeError: another error" in err
     hidden = ("told by absl", "told by asyncio", "Event loop is closed")
-    assert [text for text in hidden if text in ended.err] == []
+    assert [text for text in hidden if text in err] == []
 
 
-def test_a_bug_is_not_dressed_up_as_a_refusal():
-    (ended,) = commands.forked("elements_phase3", [[]], "bug")
-    assert ended.code == 1
-    assert "Traceback" in ended.err
-    assert "ValueError: a bug" in ended.err
+def test_a_bug_is_not_dressed_up_as_a_refusal(ended):
+    code, _, err = ended["bug"]
+    assert code == 1
+    assert "Traceback" in err
+    assert "ValueError: a bug" in err
 
 
-def test_every_core_is_a_device_and_the_users_choice_wins(monkeypatch, tmp_path):
-    cache = ["--cache=", f"--cache={tmp_path / 'cache'}"]
-    monkeypatch.delenv("XLA_FLAGS", raising=False)
-    (bare,) = commands.forked("elements_phase3", [cache[:1]], "devices")
-    choice = "--xla_force_host_platform_device_count=3 --xla_backend_optimization_level=0"
-    monkeypatch.setenv("XLA_FLAGS", choice)
-    (chosen,) = commands.forked("elements_phase3", [cache[1:]], "devices")
-    answers = [ended.out.splitlines()[:2] for ended in (bare, chosen)]
-    assert [json.loads(answer) for answer, _ in answers] == [
-        [len(os.sched_getaffinity(0)), None],
-        [3, str(tmp_path / "cache")],
-    ]
-    assert "--xla_backend_optimization_level=1" in answers[0][1].split()
-    flags = answers[1][1].split()
-    assert flags[:2] == choice.split()
+def test_every_core_is_a_device_and_the_users_choice_wins(ended, folder):
+    ours, chosen = (ended[name].out.splitlines() for name in ("every core", "my choice"))
+    assert json.loads(ours[0]) == [len(os.sched_getaffinity(0)), None]
+    assert json.loads(chosen[0]) == [3, f"{folder}/cache"]
+    assert "--xla_backend_optimization_level=1" in ours[1].split()
+    flags = chosen[1].split()
+    assert flags[:2] == XLA_FLAGS.split()
     assert "--xla_backend_optimization_level=1" not in flags
     assert "--xla_cpu_multi_thread_eigen=false" in flags
-    assert (tmp_path / "cache").is_dir()
 
 
-def test_a_dry_run_says_what_and_how_much_and_does_nothing(tmp_path):
-    flags = ["--dry_run", "--activations=relu,tanh", "--depths=1,2,3", "--trials=100", "--epochs=9"]
-    bare, resolved = commands.forked(
-        "elements_phase3",
-        [[*flags, f"--out={tmp_path}", *more] for more in ([], ["--learning_rate=0.1"])],
-    )
+def test_a_dry_run_says_what_and_how_much(ended, folder):
+    bare = ended["dry"]
     assert bare.code == 0
     assert bare.err == ""
-    head, *_, folder = bare.out.splitlines()
+    head, *_, last = bare.out.splitlines()
     assert head == (
         "6 elements × 4 datasets × 100 trials = 2,400 networks, "
         "9 epochs of gd at learning rate 0.1, in 10 chunks"
     )
     assert "elements: rel-1x8 rel-2x8 rel-3x8 tan-1x8 tan-2x8 tan-3x8" in bare.out
-    assert re.fullmatch(rf"{tmp_path}/elements_phase3-[0-9a-f]{{12}}", folder)
-    assert resolved == bare  # the protocol's own rate, said or not, is the same study
-    assert os.listdir(tmp_path) == []
+    assert re.fullmatch(rf"{folder}/dry/elements_phase3-[0-9a-f]{{12}}", last)
+    assert ended["dry, resolved"] == bare  # the protocol's own rate, said or not, is one study
 
 
 def test_the_module_is_a_command(tmp_path):
