@@ -1,8 +1,9 @@
 """Two-dimensional binary problems, as pure functions of a key, a size and a noise.
 
-A dataset is a `shape`: it turns uniform and normal draws into N points, the first half of them
-with label 0. Adding one is a function and a line in `TABLE`. All share the same two draws, so one
-program that samples any of them compiles one random generator.
+A dataset is a `shape`: it turns uniform and normal draws and labels into N points. Labels
+alternate, 0 first, and point i rests on draws of its own: any prefix is balanced, and the first n
+of N points are those of a sample of n. Adding a dataset is a function and a line in `TABLE`. All
+share the same two draws, so one program that samples any of them compiles one random generator.
 """
 
 import dataclasses
@@ -149,8 +150,8 @@ def index(name: str) -> int:
 def sample(key, dataset, n: int, noise=None, form: Form | None = None) -> Points:
     """`n` points of `dataset`, a name or a traced index into `TABLE`.
 
-    The labels are balanced: ⌈n/2⌉ zeros, then ⌊n/2⌋ ones. `noise` may be traced; None takes the
-    dataset's own default. Raises ValueError for an unknown name, n < 2 or a negative noise.
+    The labels are balanced: 0, 1, 0, 1, …. `noise` may be traced; None takes the dataset's own
+    default. Raises ValueError for an unknown name, n < 2 or a negative noise.
     """
     if n < 2:
         raise ValueError(f"n must be at least 2 (a point of each label), got {n}")
@@ -162,8 +163,14 @@ def sample(key, dataset, n: int, noise=None, form: Form | None = None) -> Points
         noise = jnp.asarray([d.noise for d in TABLE])[which]
     form = Form() if form is None else form
     uniform_key, normal_key = jax.random.split(key)
-    uniform = jax.random.uniform(uniform_key, (2, n))
-    draws = Draws(uniform[0], uniform[1], jax.random.normal(normal_key, (2, n)))
-    y = (jnp.arange(n) >= (n + 1) // 2).astype(draws.u.dtype)
+    # [n, 2] and not [2, n]: the draws of a prefix are a prefix of the draws.
+    uniform = jax.random.uniform(uniform_key, (n, 2)).T
+    draws = Draws(uniform[0], uniform[1], jax.random.normal(normal_key, (n, 2)).T)
+    y = labels(n).astype(draws.u.dtype)
     shapes = [dataset.shape for dataset in TABLE]
     return Points(lax.switch(which, shapes, draws, y, noise, form), y)
+
+
+def labels(n: int) -> jax.Array:
+    """`[n]` labels as `sample` gives them, before any is flipped: 0, 1, 0, 1, …."""
+    return jnp.arange(n) % 2

@@ -1,10 +1,9 @@
 """How fast do we train a population of elements, side by side with the usual ways?
 
-NumPy and PyTorch one network at a time, a plain `vmap` and the trainer of the studies take turns
+NumPy and PyTorch one network at a time, plain `vmap`s and the trainer of the studies take turns
 on the mix of phase 3 and on single activations; then growth, and the main job itself.
-Unit: network-epochs (one network, forward, backward and update over its 200 samples) per
-CPU-second of all threads. The slow arms are sampled: every cell (activation, depth) of a mix gets
-equally many epochs. Compiling is told apart.
+Unit: network-epochs (one network, forward, backward and update over its 200 samples) per CPU-second
+of all threads. The slow arms are sampled: every cell of a mix gets equally many epochs.
 """
 
 import dataclasses
@@ -23,16 +22,18 @@ import jax
 
 from elements import element, learner
 from experiments import bench_baselines as arms
+from experiments import bench_loops
 from experiments.elements_phase3 import Phase3
 from experiments.elements_population import Population
 from experiments.shell import cli, run, storage
 
 OURS, WALL = "ours", "ours, by wall clock"
-NUMPY, TORCH, VMAP = "NumPy loop", "PyTorch loop", "plain vmap"
+NUMPY, TORCH = "NumPy loop", "PyTorch loop"
+DENSE, VMAP = "vmap of nn.Dense", "vmap of our module"
 GROWTH = (1, 4, 16)
 ALONE = 3  # hidden layers, 8 wide, in the columns of one activation
 RATES = {"mix adam": 180_000, "mix gd": 180_000, "relu": 280_000}  # targets, per CPU-second
-RATIOS = {TORCH: 60, NUMPY: 25, VMAP: 3}  # targets on the mixes
+RATIOS = {TORCH: 60, NUMPY: 25, DENSE: 3, VMAP: 3}  # targets on the mixes
 JOBS = {"cold": 20, "warm": 20, "80 trials": 80}  # trials of the main job
 SECONDS, GIGABYTES = {"cold": 20, "warm": 10}, 1.5  # targets: wall on two idle cores, peak memory
 # A child's peak memory begins with its parent's, so a small process stands in between.
@@ -56,7 +57,7 @@ class Bench:
     protocols: tuple[str, ...] = cli.field(
         ("gd", "adam"), "protocols of the mix; all else is trained with the first"
     )
-    baseline_networks: int = cli.field(256, "networks in a plain vmap")
+    baseline_networks: int = cli.field(256, "networks in a vmap")
     baseline_epochs: int = cli.field(10, "epochs of every cell in a round of a slow arm")
     baseline_seconds: float = cli.field(0.3, "an arm's rounds end after so many CPU-seconds")
     main_job: bool = cli.field(True, "also run elements_phase3: cold, warm and with more trials")
@@ -86,7 +87,7 @@ class Bench:
         trials = mix.trials * len(mix.elements) // len(names)
         for name in names:
             alone = (element.square(name, ALONE, 8),)
-            found[name] = dataclasses.replace(mix, elements=alone, trials=trials)
+            found[name] = dataclasses.replace(mix, arms=alone, trials=trials)
         return found
 
     def growth(self) -> dict[str, Population]:
@@ -125,13 +126,14 @@ def starters(bench: Bench) -> dict[str, dict[str, Callable]]:
     least = -(-bench.baseline_networks // len(bench.mix.datasets))
     most = max(least, *(config.trials for config in (*columns.values(), *growth.values())))
     draws = arms.draw(bench.mix, most)
-    loops = {NUMPY: arms.numpy_loop} | ({TORCH: arms.torch_loop} if arms.has_torch() else {})
-    found = {}
+    torch = {TORCH: bench_loops.torch_loop} if bench_loops.has_torch() else {}
+    loops = {NUMPY: bench_loops.numpy_loop} | torch
+    vmaps, found = ((DENSE, arms.dense_vmap), (VMAP, arms.module_vmap)), {}
     for column, config in columns.items():
         task = config.elements, learner.protocol(config.protocol), draws, bench.baseline_epochs
         found[column] = {
             **{name: partial(arms.one_by_one, loop, *task) for name, loop in loops.items()},
-            VMAP: partial(arms.all_at_once, bench.baseline_networks, *task),
+            **{n: partial(arms.all_at_once, f, bench.baseline_networks, *task) for n, f in vmaps},
             OURS: partial(arms.Ours, config, draws),
         }
     found["growth"] = {name: partial(arms.Ours, c, draws) for name, c in growth.items()}
@@ -211,12 +213,10 @@ def verdicts(rates: Mapping, job: Mapping) -> list[tuple[str, str, float, str]]:
     """(met or missed, of what, its figure, its target) of all that was measured and has one."""
     mixes = [column for column in rates if column.startswith("mix")]
     ratios = [(mix, f"ours / {arm}", least) for arm, least in RATIOS.items() for mix in mixes]
+    wanted = [*((column, OURS, least) for column, least in RATES.items()), *ratios]
     found = [
         (rates[column][row].median, least, 1, f"{row} on {column}")
-        for column, row, least in [
-            *((column, OURS, least) for column, least in RATES.items()),
-            *ratios,
-        ]
+        for column, row, least in wanted
         if row in rates.get(column, ())
     ]
     for name, used in job.items():
@@ -250,9 +250,9 @@ def report(result: Mapping) -> str:
         cells = [column[name] for column in rates.values()]
         rows.append([name, *(figure(c.median) for c in cells)])
         rows.append(["", *(f"{figure(c.low)}–{figure(c.high)}" for c in cells)])
-    if not arms.has_torch():
+    if not bench_loops.has_torch():
         rows.append([TORCH, *["not installed"] * len(rates)])
-    made = [[n, *(figure(result["made"][c][n]) for c in rates)] for n in (VMAP, OURS)]
+    made = [[n, *(figure(result["made"][c][n]) for c in rates)] for n in (DENSE, VMAP, OURS)]
     growth = [[name, *map(figure, cost)] for name, cost in result["growth"].items()]
     jobs = [[name, *map(figure, used.values())] for name, used in job.items()]
     goals = [[said, what, figure(value), goal] for said, what, value, goal in result["targets"]]

@@ -15,7 +15,7 @@ class Arms:
 
     def __init__(self, population: Population, rows: Mapping):
         self.population = population
-        self.samples = elements_study.accuracies(population, rows, "test_accuracy")  # [E, S, T]
+        self.samples = elements_study.cube(population, rows, "test_accuracy")  # [E, S, T]
         self.activations = list(dict.fromkeys(e.activation for e in population.elements))
         self.depths = sorted({e.depth for e in population.elements})
 

@@ -47,5 +47,10 @@ class Grid:
             for width in self.widths
             for depth in self.depths
         )
-        shared = {f.name for f in dataclasses.fields(Population)} - {"elements"}
-        return Population(elements, **{name: getattr(self, name) for name in sorted(shared)})
+        return Population(elements, **self.settings())
+
+    def settings(self) -> dict:
+        """What the grid says of a population besides its arms, by name."""
+        own = {f.name for f in dataclasses.fields(self)}
+        shared = [f.name for f in dataclasses.fields(Population) if f.name in own]
+        return {name: getattr(self, name) for name in shared}

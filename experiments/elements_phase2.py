@@ -19,8 +19,8 @@ class Phase2(Grid):
     trials: int = cli.field(5, "data draws and initialisations, shared by all elements")
 
 
-def analyse(population, rows, curves):
-    return elements_analysis.grid(population, rows)
+def analyse(outcome):
+    return elements_analysis.grid(outcome.population, outcome.rows)
 
 
 STUDY = elements_study.Study(

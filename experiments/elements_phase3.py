@@ -21,9 +21,9 @@ class Phase3(Grid):
     )
 
 
-def analyse(population, rows, curves):
-    parts = elements_analysis.grid(population, rows)
-    parts["tables"] |= elements_published.table(population, rows)
+def analyse(outcome):
+    parts = elements_analysis.grid(outcome.population, outcome.rows)
+    parts["tables"] |= elements_published.table(outcome.population, outcome.rows)
     return parts
 
 

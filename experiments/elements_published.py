@@ -84,7 +84,7 @@ def table(population, rows) -> dict:
     """The report's table of our training accuracy beside the published one ({} without any)."""
     if population.protocol != "gd" or population.trials < 2:
         return {}
-    samples = elements_study.accuracies(population, rows, "train_accuracy")
+    samples = elements_study.cube(population, rows, "train_accuracy")
     estimate, deviation = statistics.mean(samples), samples.std(-1, ddof=1)
     body = []
     for i, element in enumerate(population.elements):

@@ -1,4 +1,4 @@
-"""Training a population of elements: from its cells to chunks, and from chunks to rows."""
+"""Training a population of elements: from its cells to chunks, and from chunks to arrays."""
 
 import concurrent.futures
 import functools
@@ -8,31 +8,44 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from elements import activations, datasets, learner, network
-from experiments.elements_population import Population, groups
+from elements import activations, composition, datasets, dynamics, generalisation, learner, network
+from experiments import elements_output
+from experiments.elements_population import Arm, Population, groups
 from experiments.lab import keys, placement, population
-from experiments.shell.run import Output, Task
+from experiments.shell.run import Output, Plan, Task
 
-DRAWS = 1024  # draws of data (dataset × trial) held at once: bounds memory, whatever the trials
+DRAWS = 1024  # draws of data held at once: bounds memory, whatever the number of trials
+BODIES = 64  # activations × slots that are compiled apart; beyond, the activation is traced
+DONOR = 1  # the initialisation of donors; that of the networks on top of them is another
 
 
 class Part(NamedTuple):
-    """A chunk, the group of elements and the trials it is from, and the cells it indexes:
-    positions `[M]` of element, dataset and trial in the population."""
+    """A chunk, the group of arms and the trials it is from, and the cells it indexes:
+    positions `[M]` of arm, dataset and trial in the population."""
 
     group: int
     trials: range
-    element: np.ndarray
+    arm: np.ndarray
     dataset: np.ndarray
     trial: np.ndarray
     chunk: placement.Chunk
 
 
+class Draw(NamedTuple):
+    """What a row of trials is drawn by, besides the number of the trial."""
+
+    dataset: str
+    samples: int
+    flipped: int
+    member: int
+
+
 class Trainer:
     """Cuts a population into chunks that do not depend on the devices, and trains them there.
 
-    On the CPU a block's networks share activation and depth, which are then compiled in or branch
-    for the block as a whole. On accelerators both are traced per network and blocks are large.
+    On the CPU a block's networks are of one arm, so depth and activation are compiled in or
+    branch for the block as a whole. On accelerators both are traced per network and blocks are
+    large.
     """
 
     def __init__(self, config: Population, devices=None):
@@ -40,12 +53,14 @@ class Trainer:
         self.mesh = placement.mesh(devices)
         self.platform = self.mesh.devices.flat[0].platform
         self.homogeneous = self.platform == "cpu"
-        self.groups = groups(config.elements)
+        self.groups = groups(config)
         self.recipe = learner.protocol(config.protocol)
-        self.trials_at_once = min(config.trials, max(1, DRAWS // len(config.datasets)))
+        self.draws = [self._draws_of(group.arms) for group in self.groups]
+        widest = max(len(draws) for draws in self.draws)
+        self.trials_at_once = min(config.trials, max(1, DRAWS // widest))
 
     def layout(self) -> placement.Layout:
-        cells = max(len(g.elements) for g in self.groups) * len(self.config.datasets)
+        cells = max(len(g.arms) for g in self.groups) * len(self.config.datasets)
         largest = cells * self.trials_at_once
         return placement.layout(self.platform, self.mesh.devices.size, largest)
 
@@ -55,10 +70,13 @@ class Trainer:
         for first in range(0, config.trials, self.trials_at_once):
             trials = range(first, min(first + self.trials_at_once, config.trials))
             for g, group in enumerate(self.groups):
-                axes = group.elements, range(len(config.datasets)), trials
+                axes = group.arms, range(len(config.datasets)), trials
                 cells = [a.ravel() for a in np.meshgrid(*axes, indexing="ij")]
-                alike = np.array([self._block_kind(e) for e in config.elements])[cells[0]]
-                chunks = placement.chunks(alike, placement.Layout(*layout), self.mesh.devices.size)
+                kinds = np.arange(len(config.arms))
+                if not self.homogeneous:
+                    kinds = np.array([int(e.skip) for e in config.elements])
+                layout = placement.Layout(*layout)
+                chunks = placement.chunks(kinds[cells[0]], layout, self.mesh.devices.size)
                 for c, chunk in enumerate(chunks):
                     name = f"trial{first:06d}-group{g:02d}-{c:04d}"
                     found[name] = Part(g, trials, *cells, chunk)
@@ -75,12 +93,12 @@ class Trainer:
         todo = [(task, parts[task.name]) for task in pending]
         programs = self._programs([part for _, part in todo])
         schedule = population.schedule(self.config.epochs, self.config.record_every)
-        draws = {"of": None, "rows": None}
+        held = {"of": None, "rows": None}
 
         def dispatch(part):
-            if draws["of"] != part.trials:
-                draws.update(of=part.trials, rows=self._draw(part.trials))
-            return programs[part.group].result()(draws["rows"], self._work(part), schedule)
+            if held["of"] != (part.trials, part.group):
+                held.update(of=(part.trials, part.group), rows=self._draw(part.trials, part.group))
+            return programs[part.group].result()(held["rows"], self._work(part), schedule)
 
         flying = None
         for task, part in todo:
@@ -90,45 +108,75 @@ class Trainer:
         if flying:
             yield self._output(*flying)
 
-    def _block_kind(self, element) -> int:
-        return self.config.elements.index(element) if self.homogeneous else int(element.skip)
+    def _output(self, task: Task, part: Part, trained) -> tuple[Task, Output]:
+        index, host = population.members(part.chunk, trained)
+        cells = (a[index] for a in (part.arm, part.dataset, part.trial))
+        return task, elements_output.output(self.config, *cells, host.records, host.final)
 
-    def _species(self, element) -> tuple:
-        """The static organism: skip, and the activation where it is compiled in."""
-        return element.skip, element.activation if self.homogeneous else None
+    def _species(self, g: int) -> list[tuple[bool, str | None]]:
+        """The static organisms of a group: skip, and the activation where it is compiled in."""
+        group = self.groups[g]
+        elements = [self.config.elements[i] for i in group.arms]
+        apart = {(e.skip, e.activation) for e in elements}
+        if self.homogeneous and len(apart) * len(group.slots) <= BODIES:
+            return sorted(apart)
+        return sorted({(e.skip, None) for e in elements})
 
-    def _group_species(self, g: int) -> list[tuple]:
-        return sorted(
-            {self._species(self.config.elements[i]) for i in self.groups[g].elements}, key=str
+    def _draws_of(self, arms: Sequence[int]) -> list[Draw]:
+        """All that the arms draw, on any dataset."""
+        found = {}
+        for arm in (self.config.arms[i] for i in arms):
+            for dataset in self.config.datasets:
+                found |= dict.fromkeys(self._source_and_target(arm, dataset))
+        return list(found)
+
+    def _source_and_target(self, arm: Arm, dataset: str) -> tuple[Draw, Draw]:
+        target = Draw(dataset, self.config.samples_of(arm), arm.flipped, arm.member)
+        if not arm.bottom:
+            return target, target
+        return target._replace(dataset=arm.source or dataset, member=DONOR), target
+
+    def _draw(self, trials: range, g: int):
+        """A pytree of `[draws × trials at once, …]`; the last trials fill a remainder."""
+        config, draws = self.config, self.draws[g]
+        noise = [datasets.find(d.dataset).noise for d in draws]
+        columns = (
+            np.array([datasets.index(d.dataset) for d in draws], np.int32),
+            np.array(noise if config.noise is None else [config.noise] * len(draws), np.float32),
+            *np.array([d[1:] for d in draws], np.int32).T,
         )
-
-    def _draw(self, trials: range):
-        """Draws as a pytree of `[datasets × trials at once, …]`; the last fill a remainder."""
-        config = self.config
-        index = np.array([datasets.index(name) for name in config.datasets], np.int32)
-        own = [datasets.find(name).noise for name in config.datasets]
-        noise = np.array(own if config.noise is None else [config.noise] * len(own), np.float32)
         numbers = np.minimum(trials.start + np.arange(self.trials_at_once), trials.stop - 1)
-        rows = np.repeat(index, len(numbers)), np.repeat(noise, len(numbers))
-        return self._sample(*rows, np.tile(numbers.astype(np.uint32), len(index)))
+        rows = [np.repeat(column, len(numbers)) for column in columns]
+        sample = self._sampler(self.groups[g].capacity)
+        return sample(*rows, np.tile(numbers.astype(np.uint32), len(draws)))
 
-    @functools.cached_property
-    def _sample(self):
-        """Rows of (dataset, noise, trial) -> rows of `learner.Trial`; compiled once."""
+    def draw_one(self, g: int, arm: Arm, dataset: str, trial: int) -> learner.Trial:
+        """The trial of one network, its target where it has a source as well."""
+        _, target = self._source_and_target(arm, dataset)
+        rows = self._draw(range(trial, trial + 1), g)
+        first = self.draws[g].index(target) * self.trials_at_once
+        return jax.tree.map(lambda a: a[first], rows)
+
+    @functools.cache  # noqa: B019 (a trainer lives as long as its process)
+    def _sampler(self, capacity: int):
+        """Rows of (dataset, noise, samples, flipped, member, trial) -> rows of `learner.Trial`."""
         config = self.config
         form = datasets.Form(np.float32(config.grid), np.float32(config.margin))
-        normals = max(network.kernel_count(group.widths) for group in self.groups)
+        sizes = {
+            "capacity": capacity,
+            "tests": config.tests,
+            "normals": max(network.kernel_count(e.widths) for e in config.elements),
+            "validation": config.held_back > 0,
+            "flips": any(arm.flipped for arm in config.arms),
+            "noises": config.noises if config.sigmas else 0,
+        }
 
-        def one(dataset, noise, trial):
-            key = keys.trial(keys.root(config.seed), "elements", trial)
-            return learner.draw(
-                keys.stream(key, "data", dataset),
-                keys.stream(key, "weights"),
-                learner.Setting(dataset, noise, form),
-                samples=config.samples,
-                tests=config.tests,
-                normals=normals,
-            )
+        def one(dataset, noise, samples, flipped, member, trial):
+            key = keys.trial(keys.root(config.seed), config.stream, trial)
+            setting = learner.Setting(dataset, noise, form, samples, config.held_back, flipped)
+            weights = keys.stream(key, "weights")
+            weights = jax.lax.select(member > 0, keys.stream(weights, member), weights)
+            return learner.draw(keys.stream(key, "data", dataset), weights, setting, **sizes)
 
         return jax.jit(jax.vmap(one))
 
@@ -140,79 +188,98 @@ class Trainer:
         first = {}
         for part in parts:
             first.setdefault(part.group, part)
-        draws = jax.eval_shape(lambda: self._draw(parts[0].trials))
-        futures = {g: pool.submit(self._compile, part, draws) for g, part in first.items()}
+        futures = {g: pool.submit(self._compile, part) for g, part in first.items()}
         pool.shutdown(wait=False)
         return futures
 
-    def _compile(self, part: Part, draws):
-        widths = self.groups[part.group].widths
-        learners = [
-            learner.learner(widths, skip, self.recipe, activation)
-            for skip, activation in self._group_species(part.group)
-        ]
-        shared = None if self.homogeneous else 0
-        axes = learner.Hyper(learning_rate=0, depth=shared, activation=shared)
+    def _compile(self, part: Part):
+        draws = jax.eval_shape(lambda: self._draw(part.trials, part.group))
+        work = self._work(part)
+        own = None if self.homogeneous else 0
+        axes = learner.Hyper(0, 0, 0, own, own, own)
+        learners = [self._learner(part.group, *species) for species in self._species(part.group)]
         schedule = population.schedule(self.config.epochs, self.config.record_every)
-        return population.compile_program(
-            learners, self.mesh, axes, draws, self._work(part), schedule
-        )
+        return population.compile_program(learners, self.mesh, axes, draws, work, schedule)
+
+    def _learner(self, g: int, skip: bool, activation: str | None) -> learner.Learner:
+        config = self.config
+        made = learner.learner(self.groups[g].slots, skip, self.recipe, activation)
+        kinds = {"gradients": config.record_gradients, "weights": config.record_weight_stats}
+        if any(kinds.values()):
+            made = dynamics.observed(made, skip, activation, **kinds)
+        if config.snapshots:
+            made = learner.photographed(made)
+        if config.sigmas or any(arm.flipped for arm in config.arms):
+            made = generalisation.judged(made, skip, activation, config.sigmas)
+        return composition.grafted(made) if config.grafted else made
 
     def _work(self, part: Part) -> population.Work:
-        config, member = self.config, part.chunk.member
-        used = [config.elements[i] for i in part.element[member[:, 0]]]  # one of each block
-        species = self._group_species(part.group)
-        if self.homogeneous:
-            depth = np.array([e.depth for e in used], np.int32)
-            activation = np.array([activations.index(e.activation) for e in used], np.int32)
-        else:
-            of = lambda values: np.array(values, np.int32)[part.element[member]]
-            depth = of([e.depth for e in config.elements])
-            activation = of([activations.index(e.activation) for e in config.elements])
-        rate = np.full(member.shape, config.rate, np.float32)
-        row = part.dataset * self.trials_at_once + part.trial - part.trials.start
+        config, member, group = self.config, part.chunk.member, self.groups[part.group]
+        arms = part.arm[member]  # [K, B]
+        some = arms[:, 0] if self.homogeneous else arms  # a block is of one arm
+        species = self._species(part.group)
+        static = [(e.skip, e.activation) for e in config.elements]
+        static = static if species[0][1] is not None else [(skip, None) for skip, _ in static]
+        hyper, rows = self._columns(group, part.group)
+        at = lambda tree, places: jax.tree.map(lambda column: column[places], tree)
+        shared = at((hyper.used, hyper.activation, hyper.graft), some)
+        hyper = learner.Hyper(*at(hyper[:3], arms), *shared)
+        trial = at(rows, (arms, part.dataset[member]))
+        trial = jax.tree.map(
+            lambda row: (row * self.trials_at_once + part.trial[member] - part.trials.start).astype(
+                np.int32
+            ),
+            trial,
+        )
+        kinds = [species.index(s) if s in species else 0 for s in static]
         return population.Work(
-            learner.Hyper(rate, depth, activation),
-            row[member].astype(np.int32),
-            np.array([species.index(self._species(e)) for e in used], np.int32),
-            part.chunk.count,
+            hyper, trial, np.array(kinds, np.int32)[arms[:, 0]], part.chunk.count
         )
 
-    def _output(self, task: Task, part: Part, trained) -> tuple[Task, Output]:
-        index, host = population.members(part.chunk, trained)
-        columns = self._columns(*(a[index] for a in (part.element, part.dataset, part.trial)))
-        params, records = host.state.params, host.records._asdict()
-        for name, n in (("train", self.config.samples), ("test", self.config.tests)):
-            share = records[f"{name}_accuracy"].astype(np.float64)
-            records[f"{name}_accuracy"] = np.rint(share * n) / n  # what float32 has rounded
-        last = {name: column[:, -1] for name, column in records.items()}
-        finite = [np.isfinite(a).reshape(len(index), -1).all(1) for a in jax.tree.leaves(params)]
-        diverged = ~np.all([*finite, np.isfinite(last["train_loss"])], axis=0)
+    @functools.cache  # noqa: B019
+    def _columns(self, group, g: int) -> tuple:
+        """Hyper of every arm of the population as columns `[A]`, and its rows of the draws
+        `[A, datasets]`; arms of other groups have no meaning here."""
+        config, slots = self.config, len(group.slots)
+        rate = [a.recipe.learning_rate if a.recipe else config.rate for a in config.arms]
+        gain = [a.recipe.gain if a.recipe else 1.0 for a in config.arms]
+        adaptive = [bool(a.recipe and a.recipe.optimiser == "adam") for a in config.arms]
+        widths = [(*e.widths, *[0] * slots)[:slots] for e in config.elements]
+        used = network.Used(
+            np.array([e.depth for e in config.elements], np.int32),
+            np.array(widths, np.int32) if group.ragged else None,
+        )
+        which = np.array([activations.index(e.activation) for e in config.elements], np.int32)
+        graft = None
+        if config.grafted:
+            epochs = [config.epochs if a.trained and a.bottom else 0 for a in config.arms]
+            columns = [a.bottom for a in config.arms], epochs, [a.frozen for a in config.arms]
+            graft = composition.Graft(*(np.array(column, np.int32) for column in columns))
+        place = {draw: i for i, draw in enumerate(self.draws[g])}
+        rows = np.array(
+            [
+                [
+                    [place.get(d, 0) for d in self._source_and_target(arm, dataset)]
+                    for dataset in config.datasets
+                ]
+                for arm in config.arms
+            ]
+        )
+        pair = composition.Pair(rows[..., 0], rows[..., 1])
+        rate, gain = np.array(rate, np.float32), np.array(gain, np.float32)
+        hyper = learner.Hyper(rate, gain, np.array(adaptive), used, which, graft)
+        return hyper, pair if config.grafted else rows[..., 1]
 
-        epochs = self.config.epochs_recorded.astype(np.int32)
-        labels = ("network", "symbol", "dataset", "trial")
-        curves = {name: np.repeat(columns[name], len(epochs)) for name in labels}
-        curves["epoch"] = np.tile(epochs, len(index))
-        curves |= {name: column.ravel() for name, column in records.items()}
-        tables = {"results": {**columns, **last, "diverged": diverged}, "curves": curves}
-        return task, Output(tables, {"network": columns["network"], **params})
 
-    def _columns(self, element, dataset, trial) -> dict[str, np.ndarray]:
-        """The columns of results that are known before training, for cells `[M]`."""
-        config = self.config
-        of = lambda values: np.array(values)[element]
-        names = ("symbol", "activation", "depth", "width", "skip", "parameters")
-        columns = {name: of([getattr(e, name) for e in config.elements]) for name in names}
-        hidden = of(["_".join(map(str, e.widths)) for e in config.elements])
-        shape = (len(config.elements), len(config.datasets), config.trials)
-        constant = {"seed": config.seed, "protocol": config.protocol, "epochs": config.epochs}
-        return {
-            "network": np.ravel_multi_index((element, dataset, trial), shape),
-            "symbol": columns.pop("symbol"),
-            "activation": columns.pop("activation"),
-            "hidden_layers": hidden,
-            **columns,
-            "dataset": np.array(config.datasets)[dataset],
-            "trial": trial,
-            **{name: np.full(len(element), value) for name, value in constant.items()},
-        }
+def plan(config: Population, name: str) -> Plan:
+    """What the shell must know to train a population as the study called `name`."""
+    trainer = Trainer(config)
+    return Plan(
+        name,
+        config.settings(),
+        trainer.layout(),
+        trainer.tasks,
+        trainer.train,
+        "network",
+        elements_output.tables(config),
+    )

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from elements import element, learner, network
-from experiments import bench_baselines, bench_elements
+from experiments import bench_baselines, bench_elements, bench_loops
 from experiments.bench_elements import OURS, Bench, Sample
 from experiments.elements_phase3 import Phase3
 from experiments.elements_population import Population
 
 MIX = Phase3().activations
 LOOPS = [
-    bench_baselines.numpy_loop,
+    bench_loops.numpy_loop,
     pytest.param(
-        bench_baselines.torch_loop,
-        marks=pytest.mark.skipif(not bench_baselines.has_torch(), reason="torch not installed"),
+        bench_loops.torch_loop,
+        marks=pytest.mark.skipif(not bench_loops.has_torch(), reason="torch not installed"),
     ),
 ]
 EPOCHS = 5
@@ -57,7 +57,7 @@ def trained(protocol):
     """Our parameters of every network after `EPOCHS`, `[datasets × trials, …]`."""
     arm = ours(protocol)
     ((_, output),) = arm.train(arm.layout(), arm.todo)
-    return {"params": output.tree["params"]}
+    return network.unflatten(ELEMENT.widths, output.tree["params"])
 
 
 @pytest.mark.parametrize("name", MIX)
@@ -70,11 +70,12 @@ def test_the_gradient_by_hand_is_that_of_jax(name):
         start = jax.tree.map(lambda a: np.asarray(a) + 0.1 * random.normal(size=a.shape), start)
 
         def loss(params):
-            return learner.cross_entropy(network.logits(params, x, name, skip=False), y)
+            share = learner.Share(y, np.full(9, 1 / 9))
+            return learner.cross_entropy(network.logits(params, x, name, skip=False), share)
 
         expected = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(start))
-    found = bench_baselines.numpy_gradient(name, bench_baselines.flat(start), x, y)
-    for one, other in zip(found, bench_baselines.flat(expected), strict=True):
+    found = bench_loops.numpy_gradient(name, bench_loops.flat(start), x, y)
+    for one, other in zip(found, bench_loops.flat(expected), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
@@ -91,9 +92,10 @@ def test_a_loop_trains_the_same_problem_as_we(loop, protocol):
 
 
 @pytest.mark.parametrize("protocol", ["gd", "adam"])
-def test_the_plain_vmap_trains_the_same_problem_as_we(protocol):
+@pytest.mark.parametrize("form", [bench_baselines.dense_vmap, bench_baselines.module_vmap])
+def test_a_vmap_trains_the_same_problem_as_we(form, protocol):
     flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), draws())
-    arm = bench_baselines.plain_vmap(ELEMENT, learner.protocol(protocol), flat, EPOCHS)
+    arm = form(ELEMENT, learner.protocol(protocol), flat, EPOCHS)
     assert arm.advance() == EPOCHS * POPULATION.size
     agree(trained(protocol), arm.params())
 
@@ -102,17 +104,17 @@ def test_the_plain_vmap_trains_the_same_problem_as_we(protocol):
 @pytest.mark.parametrize("loop", LOOPS[1:])
 def test_torch_means_the_same_activation(loop, name):
     square, recipe = element.square(name, 2, 4), learner.protocol("gd")
-    arms = [f(square, recipe, trial(), EPOCHS) for f in (bench_baselines.numpy_loop, loop)]
+    arms = [f(square, recipe, trial(), EPOCHS) for f in (bench_loops.numpy_loop, loop)]
     assert [arm.advance() for arm in arms] == [EPOCHS, EPOCHS]
     agree(*(arm.params() for arm in arms), within=1e-6)  # the two forms of gelu are 1e-5 apart
 
 
 def test_every_arm_has_a_rate():
     task = [element.square("relu", d, 2) for d in (1, 2)], learner.protocol("gd"), draws()
-    loops = [bench_baselines.numpy_loop]
-    loops += [bench_baselines.torch_loop] if bench_baselines.has_torch() else []
+    loops = [bench_loops.numpy_loop]
+    loops += [bench_loops.torch_loop] if bench_loops.has_torch() else []
     arms = [bench_baselines.one_by_one(loop, *task, EPOCHS) for loop in loops]
-    arms.append(bench_baselines.all_at_once(4, *task, EPOCHS))
+    arms.append(bench_baselines.all_at_once(bench_baselines.dense_vmap, 4, *task, EPOCHS))
     arms.append(ours("gd"))
     counts = [2 * EPOCHS] * len(loops) + [2 * 4 * EPOCHS, POPULATION.size * EPOCHS]
     for arm, count in zip(arms, counts, strict=True):

@@ -65,7 +65,9 @@ def test_the_table_is_the_specified_one():
 def test_shapes_and_balance(name):
     x, y = datasets.sample(jax.random.key(0), name, 7)
     assert (x.shape, x.dtype, y.dtype) == ((2, 7), np.float32, np.float32)
-    assert y.tolist() == [0, 0, 0, 0, 1, 1, 1]
+    assert y.tolist() == [0, 1, 0, 1, 0, 1, 0]
+    more = datasets.sample(jax.random.key(0), name, 12)
+    np.testing.assert_array_equal(more.x[:, :7], x)  # a sample is a part of any larger one
 
 
 @every_dataset

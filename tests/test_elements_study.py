@@ -14,13 +14,13 @@ from jax.experimental.compilation_cache import compilation_cache
 from elements import datasets, element, learner, network
 from experiments import elements_phase2, elements_phase3, elements_study, elements_training
 from experiments.elements_phase3 import Phase3
-from experiments.elements_population import Population, groups
+from experiments.elements_population import Arm, Population, groups
 from experiments.elements_training import Trainer
 from experiments.lab import keys, table
 from experiments.shell import cli, run, storage
 from tests.test_cli import STUDY as EXAMPLES
 
-RESULTS = ["network", "symbol", "activation", "hidden_layers", "depth", "width", "skip"]
+RESULTS = ["network", "arm", "symbol", "activation", "hidden_layers", "depth", "width", "skip"]
 RESULTS += ["parameters", "dataset", "trial", "seed", "protocol", "epochs"]
 METRICS = ["train_accuracy", "test_accuracy", "train_loss", "test_loss"]
 RESULTS += [*METRICS, "diverged"]
@@ -54,6 +54,10 @@ def compile_once(tmp_path_factory):
 
 def mixed(elements=MIXED, names=("xor", "linear"), trials=2):
     return Population(tuple(elements), names, trials, **TINY)
+
+
+def mixed_of(*symbols):
+    return mixed(tuple(map(element.parse, symbols)))
 
 
 def trained(population, devices=None, homogeneous=None):
@@ -169,15 +173,14 @@ def test_stored_parameters_are_those_that_were_measured(folder, results):
         for place, number in enumerate(tree["network"]):
             row = {name: column[number] for name, column in results.items()}
             e = element.parse(row["symbol"])
-            names = ["output", *(f"hidden_{k}" for k in range(e.depth))]
-            params = {n: jax.tree.map(lambda a, at=place: a[at], tree["params"][n]) for n in names}
+            params = network.unflatten(e.widths, tree["params"][place])
+            assert not tree["params"][place][e.parameters :].any()
             points = data[row["dataset"], row["trial"]]
             for prefix, (x, y) in zip(("train", "test"), points, strict=True):
-                logits = network.Network(e.widths, e.skip).apply(
-                    {"params": params}, x, e.activation
-                )
-                assert learner.accuracy(logits, y) == row[f"{prefix}_accuracy"]
-                loss = learner.cross_entropy(logits, y)
+                logits = network.Network(e.widths, e.skip).apply(params, x, e.activation)
+                right = np.mean((np.asarray(logits) > 0) == (np.asarray(y) > 0))
+                assert right == row[f"{prefix}_accuracy"]
+                loss = learner.cross_entropy(logits, learner.all_of(datasets.Points(x, y)))
                 np.testing.assert_allclose(loss, row[f"{prefix}_loss"], rtol=TOLERANCE)
             found.append(number)
     assert sorted(found) == list(range(GRID.population.size))
@@ -222,7 +225,7 @@ def test_the_manifest_holds_all_settings(folder):
     manifest = run.manifest(folder)
     settings = manifest["settings"]
     assert settings.keys() == {f.name for f in dataclasses.fields(Population)}
-    assert settings["elements"] == ["rel-1x8", "rel-2x8", "tan-1x8", "tan-2x8"]
+    assert settings["arms"] == ["rel-1x8", "rel-2x8", "tan-1x8", "tan-2x8"]
     assert settings["learning_rate"] == 0.1  # resolved: another default is another study
     assert manifest["name"] == "elements_phase3"
     page = (folder / "report.html").read_text()
@@ -265,8 +268,10 @@ def test_train_is_the_same_study_for_a_notebook(folder, out, results, monkeypatc
 def test_every_field_of_a_grid_reaches_its_population(kind):
     population = kind(**EXAMPLES).population
     for f in dataclasses.fields(Population):
-        if f.name != "elements":
+        if f.name in {g.name for g in dataclasses.fields(kind)}:
             assert getattr(population, f.name) == EXAMPLES[f.name]
+    assert dataclasses.fields(kind)[0].name == "activations"
+    assert {g.name for g in dataclasses.fields(kind)} <= set(EXAMPLES)
     cells = {(e.activation, e.depth, e.width, int(e.skip)) for e in population.elements}
     assert cells == {
         (a, d, w, s)
@@ -281,8 +286,17 @@ def test_every_field_of_a_grid_reaches_its_population(kind):
 @pytest.mark.parametrize("name", sorted(f.name for f in dataclasses.fields(Population)))
 def test_every_setting_counts_for_the_name_of_the_folder(name):
     bare = mixed()
-    value = MIXED[:2] if name == "elements" else EXAMPLES[name]
-    other = dataclasses.replace(bare, **{name: value})
+    further = {
+        "arms": MIXED[:2],
+        "held_back": 20,
+        "record_gradients": True,
+        "record_weight_stats": True,
+        "sigmas": (0.1,),
+        "noises": 3,
+        "snapshots": True,
+        "stream": "tuning",
+    }
+    other = dataclasses.replace(bare, **{name: (EXAMPLES | further)[name]})
     assert bare.settings() != other.settings()
     assert run.identity("e", bare.settings()) == run.identity("e", mixed().settings())
     assert run.identity("e", bare.settings()) != run.identity("e", other.settings())
@@ -290,14 +304,21 @@ def test_every_setting_counts_for_the_name_of_the_folder(name):
 
 def test_elements_that_fit_share_a_program():
     shapes = ("rel-1x4", "tan-3x4", "rel-2x6", "rel-4_8_4", "sin-2x4-skip", "sin-4_8", "tan-4_8_4")
-    elements = [element.parse(symbol) for symbol in shapes]
-    found = [(g.widths, [shapes[i] for i in g.elements]) for g in groups(elements)]
+    found = [(g.slots, g.ragged, [shapes[i] for i in g.arms]) for g in groups(mixed_of(*shapes))]
+    assert found == [((8, 8, 8), True, list(shapes))]
+    wide = ("rel-2x16", "tan-9_12", "rel-1x8", "tan-3x8")
+    found = [(g.slots, g.ragged, [wide[i] for i in g.arms]) for g in groups(mixed_of(*wide))]
     assert found == [
-        ((4, 4, 4), ["rel-1x4", "tan-3x4", "sin-2x4-skip"]),
-        ((6, 6), ["rel-2x6"]),
-        ((4, 8, 4), ["rel-4_8_4", "tan-4_8_4"]),
-        ((4, 8), ["sin-4_8"]),
+        ((16, 16), True, ["rel-2x16", "tan-9_12"]),
+        ((8, 8, 8), False, ["rel-1x8", "tan-3x8"]),
     ]
+
+
+def test_samples_of_about_a_size_share_a_program():
+    sizes = (50, 100, 200, 500, 1000)
+    arms = tuple(Arm(MIXED[0], samples=n) for n in sizes)
+    found = {g.capacity: [sizes[i] for i in g.arms] for g in groups(mixed(arms))}
+    assert found == {200: [50, 100, 200], 1000: [500, 1000]}
 
 
 @pytest.mark.parametrize("homogeneous", [True, False])
@@ -312,7 +333,7 @@ def test_every_network_is_in_one_chunk_whatever_the_devices(homogeneous):
         shape = (len(MIXED), len(datasets.NAMES), 150)
         numbers = np.concatenate(
             [
-                np.ravel_multi_index((p.element[m], p.dataset[m], p.trial[m]), shape)
+                np.ravel_multi_index((p.arm[m], p.dataset[m], p.trial[m]), shape)
                 for p in parts.values()
                 for m in [p.chunk.member[p.chunk.valid]]
             ]
@@ -375,9 +396,12 @@ def test_elements_and_datasets_of_a_trial_share_its_initial_draws(tmp_path):
         losses = of(curves, network=number)["train_loss"]
         np.testing.assert_allclose(losses, losses[0], rtol=TOLERANCE)
     (tree,) = checkpoints(folder)
-    kernels = tree["params"]["hidden_0"]["kernel"][np.argsort(tree["network"])]
-    size = [len(grid.population.elements), len(grid.datasets), grid.trials]
-    relu, relu2, tanh, _ = kernels.reshape(*size, 8, 2)
+    flat = tree["params"][np.argsort(tree["network"])]
+    shape = len(grid.population.arms), len(grid.datasets), grid.trials, -1
+    relu, relu2, tanh, _ = (
+        network.unflatten(e.widths, rows)["params"]["hidden_0"]["kernel"]
+        for e, rows in zip(grid.population.elements, flat.reshape(shape), strict=True)
+    )
     np.testing.assert_array_equal(relu[0], relu[1])  # the dataset
     np.testing.assert_array_equal(relu, relu2)  # the depth
     spread = np.sqrt(2 / 2) / np.sqrt(2 / (2 + 8))  # of He's initialisation over Glorot's
@@ -427,9 +451,10 @@ def test_a_diverged_study_ends_with_tables_that_say_so(wild):
         if row["dataset"] != "all":
             cells = of(cells, dataset=row["dataset"])
         assert int(row["diverged"]) == cells["diverged"].sum()
-        assert (row["train_loss"] == "") == bool(cells["diverged"].any())
+        assert (row["train_loss"] == "") == (not np.isfinite(cells["train_loss"]).all())
         assert 0 <= float(row["test_accuracy"]) <= 1
     assert f"{lost.sum()} of 24 networks diverged" in (wild / "report.html").read_text()
     told = [json.loads(path.read_text()) for path in (wild.parent / "json").iterdir()]
     assert sum(one["diverged"] for one in told) == lost.sum()
     assert {one["diverged"] for one in told if one["train_loss"] is None} == {True}
+    assert lost.any()

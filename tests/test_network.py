@@ -94,9 +94,10 @@ def every(function):
     return jax.vmap(function)(jax.numpy.arange(len(activations.TABLE)))
 
 
-def own(params, x, activation, skip, depth=None):
-    gradient = network.gradient(params, x, activation, skip, loss_slope, depth)
-    return network.logits(params, x, activation, skip, depth), gradient
+def own(params, x, activation, skip, depth=None, widths=None):
+    used = network.Used(depth, widths)
+    gradient = network.gradient(params, x, activation, skip, loss_slope, used)
+    return network.logits(params, x, activation, skip, used), gradient
 
 
 def shallow(params, x, activation, skip, depth):
@@ -152,6 +153,46 @@ def test_widths_may_differ_and_skips_stand_where_they_match(skip):
         assert close.all(), name
 
 
+def padded(params, slots):
+    """The parameters of a network in larger slots, zeros around them."""
+    layers = {}
+    for name, into, out in network.layers(slots):
+        own = params["params"].get(name, {"kernel": np.zeros((0, 0)), "bias": np.zeros(0)})
+        room = {"kernel": np.zeros((out, into)), "bias": np.zeros(out)}
+        for part, whole in room.items():
+            whole[tuple(slice(n) for n in own[part].shape)] = own[part]
+        layers[name] = room
+    return {"params": layers}
+
+
+@functools.cache
+def in_slots(widths, skip):
+    """(logits, gradient) by activation of a network in slots of which it fills a part."""
+    depth, slots = len(widths), (5,) * (len(widths) + 1)
+    sizes = np.array([*widths, *[0] * (len(slots) - depth)])
+    place = padded(tree(drawn(widths), widths), slots)
+    run = lambda p, x: every(lambda w: own(p, x, w, skip, np.int32(depth), jax.numpy.array(sizes)))
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, jax.jit(run)(place, X))
+
+
+@both_ways
+@pytest.mark.parametrize("widths", [(2, 4, 4), (5, 2, 3)], ids=str)
+@every_activation
+def test_a_network_that_fills_a_part_of_its_slots_is_the_network_itself(name, widths, skip):
+    logits, gradient = taken(in_slots(widths, skip), activations.index(name))
+    case = (drawn(widths), widths, name, skip)
+    np.testing.assert_allclose(logits, on_paper(*case), rtol=1e-10)
+    flat = network.flatten(widths, gradient)
+    expected = network.flatten(widths, tree(slopes_on_paper(*case), widths))
+    np.testing.assert_allclose(flat, expected, rtol=1e-5, atol=1e-6)
+    for part, whole in zip(
+        *map(jax.tree.leaves, (padded(network.unflatten(widths, flat), (5,) * 4), gradient)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(part, whole)  # nothing outside ever moves
+
+
 @pytest.mark.parametrize(("width", "added"), [(2, True), (3, False)])
 def test_a_skip_adds_the_input_itself_even_to_the_first_layer(width, added):
     x, zero = np.float32(X), np.zeros((width, 7), np.float32)
@@ -193,6 +234,26 @@ def test_initial_weights_do_not_depend_on_layers_beyond_a_cut(depth):
     jax.tree.map(np.testing.assert_array_equal, shallow, {name: deep[name] for name in shallow})
     used = {float(weight) for layer in deep.values() for weight in layer["kernel"].ravel()}
     assert len(used) == len(normals)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh"])
+def test_a_network_starts_alike_in_slots_of_any_size(name):
+    widths, slots = (3, 1, 2), (4,) * 5
+    normals = np.random.default_rng(2).normal(size=60).astype(np.float32)
+    used = network.Used(np.int32(3), np.array([3, 1, 2, 0, 0], np.int32))
+    start = jax.jit(lambda n: network.initial(slots, name, n, used, 2.0))(normals)
+    alone = network.initial(widths, name, normals)
+    doubled = jax.tree.map(lambda a: np.asarray(2 * a), alone)
+    expected = padded(doubled, slots)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), start, expected)
+
+
+def test_flattening_goes_back_and_forth():
+    params = tree(drawn(MIXED), MIXED)
+    flat = network.flatten(MIXED, params)
+    assert sorted(flat) == sorted(drawn(MIXED))
+    back = network.unflatten(MIXED, np.append(flat, [7, 7]))
+    jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
 def test_too_few_normal_draws_are_refused():

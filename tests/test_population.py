@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elements import datasets, learner
+from elements import datasets, learner, network
 from experiments.lab import keys, placement, population
 
 GD = learner.protocol("gd")
 LEARNERS = [learner.learner((4, 4), False, GD, name) for name in ("tanh", "relu")]
 ALONE = [[jax.jit(function) for function in one] for one in LEARNERS]
-AXES = learner.Hyper(0, None, None)  # depth and activation are those of the block
+AXES = learner.Hyper(0, 0, 0, None, None)  # depth and activation are those of the block
 SCHEDULE = population.schedule(steps=4, every=2)
 PLAN, SMALL = placement.Layout(members=3, blocks=8), placement.Layout(members=3, blocks=4)
 Member = collections.namedtuple("Member", "activation depth learning_rate trial")
@@ -31,9 +31,9 @@ MEMBERS = [
 def trials():
     def draw(number):
         key = keys.trial(keys.root(0), "test", number)
-        setting = learner.Setting(datasets.index("xor"), 0.1, datasets.Form())
+        setting = learner.Setting(datasets.index("xor"), 0.1, datasets.Form(), 16)
         streams = (keys.stream(key, name) for name in ("data", "weights"))
-        return learner.draw(*streams, setting, samples=16, tests=8, normals=40)
+        return learner.draw(*streams, setting, capacity=16, tests=8, normals=40)
 
     return jax.jit(jax.vmap(draw))(np.arange(5))
 
@@ -52,8 +52,10 @@ def chunks_of(members, plan, devices):
 
 def work_of(members, chunk):
     activation, depth, rate, trial = map(np.array, zip(*members, strict=True))
-    blocks = (a.astype(np.int32)[chunk.member[:, 0]] for a in (depth, activation))
-    hyper = learner.Hyper(rate.astype(np.float32)[chunk.member], *blocks)
+    depth, activation = (a.astype(np.int32)[chunk.member[:, 0]] for a in (depth, activation))
+    used = network.Used(depth)
+    rate = rate.astype(np.float32)[chunk.member]
+    hyper = learner.Hyper(rate, np.ones_like(rate), rate < 0, used, activation)
     trial = trial.astype(np.int32)[chunk.member]
     return population.Work(hyper, trial, hyper.activation, chunk.count)
 
@@ -83,16 +85,18 @@ def assert_same(trained, expected, **tolerance):
 @pytest.mark.parametrize("place", range(len(MEMBERS)))
 def test_a_member_equals_its_solo_run_by_a_plain_loop(place):
     member = MEMBERS[place]
-    init, step, measure = ALONE[member.activation]
+    init, step, measure, finish = ALONE[member.activation]
     trial = taken(trials(), member.trial)
-    hyper = learner.Hyper(np.float32(member.learning_rate), np.int32(member.depth), None)
+    used = network.Used(np.int32(member.depth))
+    hyper = learner.Hyper(np.float32(member.learning_rate), used=used)
     state = init(trial, hyper)
     records = [measure(trial, state, hyper)]
     for _ in range(2):
         state = step(trial, step(trial, state, hyper), hyper)
         records.append(measure(trial, state, hyper))
-    records = learner.Measure(*np.transpose(records))
-    assert_same(taken(whole(), place), population.Trained(records, state), atol=1e-5)
+    records = jax.tree.map(lambda *values: np.stack(values), *records)
+    final = finish(trial, state, hyper)
+    assert_same(taken(whole(), place), population.Trained(records, final), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -119,21 +123,21 @@ def test_a_diverging_member_leaves_its_neighbours_bit_identical():
     sick, others = 10, np.delete(np.arange(len(MEMBERS)), 10)
     members = [m._replace(learning_rate=1e30) if i == sick else m for i, m in enumerate(MEMBERS)]
     trained = train(members)
-    assert not np.isfinite(trained.records.train_loss[sick, -1])
+    assert not np.isfinite(trained.records["train_loss"][sick, -1])
     assert_same(taken(trained, others), taken(whole(), others), rtol=0)
 
 
 def test_blocks_that_only_fill_up_are_not_trained():
     (chunk,) = chunks_of(MEMBERS, PLAN, 4)
     records, _ = program(4, PLAN)(trials(), work_of(MEMBERS, chunk), SCHEDULE)
-    moved = np.not_equal(records.train_loss[..., 0], records.train_loss[..., -1])
+    moved = np.not_equal(records["train_loss"][..., 0], records["train_loss"][..., -1])
     np.testing.assert_array_equal(moved.all(axis=1), chunk.valid.any(axis=1))
 
 
 def test_two_members_never_share_a_draw():
-    draws = [np.ravel(a) for a in (trials().train.x, trials().test.x, trials().normals)]
+    draws = [np.ravel(a) for a in (trials().x, trials().test.x, trials().normals)]
     assert len(np.unique(np.concatenate(draws))) == sum(map(len, draws))
-    assert len(np.unique(whole().records.train_loss[:, -1])) == len(MEMBERS)
+    assert len(np.unique(whole().records["train_loss"][:, -1])) == len(MEMBERS)
 
 
 @given(st.integers(1, 60), st.integers(1, 70))

@@ -19,26 +19,27 @@ from experiments.lab import placement
 
 class Work(NamedTuple):
     """One chunk as arrays: `hyper` a pytree of `[K, B]` (`[K]` where a block shares the value),
-    `trial [K, B]` rows of the trials, `species [K]` indices of the learners, `count [D]` blocks to
-    train per device."""
+    `trial` rows of the trials, `[K, B]` or a pytree of it (a learner then sees such a pytree of
+    trials), `species [K]` indices of the learners, `count [D]` blocks to train per device."""
 
     hyper: Any
-    trial: np.ndarray
+    trial: Any
     species: np.ndarray
     count: np.ndarray
 
 
 class Trained(NamedTuple):
-    """`records`: the measurements, a pytree of `[K, B, R]`; `state`: a pytree of `[K, B, …]`."""
+    """`records`: the measurements, a pytree of `[K, B, R, …]`; `final`: what is kept at the end, a
+    pytree of `[K, B, …]`."""
 
     records: Any
-    state: Any
+    final: Any
 
 
 def life(learner, trial, hyper, schedule: jax.Array):
     """Trains by `schedule [R]`: so many steps, then a measurement, R times over.
 
-    Returns (records, state), the records with R as their leading axis.
+    Returns (records, final), the records with R as their leading axis.
     """
 
     def stretch(state, steps):
@@ -46,7 +47,7 @@ def life(learner, trial, hyper, schedule: jax.Array):
         return state, learner.measure(trial, state, hyper)
 
     state, records = lax.scan(stretch, learner.init(trial, hyper), schedule)
-    return records, state
+    return records, learner.finish(trial, state, hyper)
 
 
 def side_by_side(learner, axes):
@@ -58,27 +59,29 @@ def side_by_side(learner, axes):
         init=jax.vmap(learner.init, in_axes=(0, axes)),
         step=jax.vmap(learner.step, in_axes=(0, 0, axes)),
         measure=jax.vmap(learner.measure, in_axes=(0, 0, axes)),
+        finish=jax.vmap(learner.finish, in_axes=(0, 0, axes)),
     )
 
 
 def program(learners: Sequence, mesh: Mesh, axes) -> Callable:
     """A function `(trials, work, schedule) -> Trained` over blocks, spread over `mesh`.
 
-    `learners` are the species; all of them have states of one structure. A block's species is
-    chosen once, outside its training. `trials` is a pytree of `[T, …]`, replicated; `axes` says
-    which fields of hyper differ within a block (0) and which are its own (None).
+    `learners` are the species; their states, records and results are of one structure. A block's
+    species is chosen once, outside its training. `trials` is a pytree of `[T, …]`, replicated;
+    `axes` says which fields of hyper differ within a block (0) and which are its own (None).
     """
     species = [side_by_side(learner, axes) for learner in learners]
 
     def device(trials, work, schedule):
         def block(k):
-            trial = jax.tree.map(lambda rows: rows[work.trial[k]], trials)
+            gather = lambda index: jax.tree.map(lambda rows: rows[index[k]], trials)
+            trial = jax.tree.map(gather, work.trial)
             hyper = jax.tree.map(lambda column: column[k], work.hyper)
             # What only fills the last chunk up is measured but not trained.
             steps = schedule * (k < work.count[0])
             branches = [partial(life, learner) for learner in species]
-            records, state = lax.switch(work.species[k], branches, trial, hyper, steps)
-            return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), records), state
+            records, final = lax.switch(work.species[k], branches, trial, hyper, steps)
+            return jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), records), final
 
         return Trained(*lax.map(block, jnp.arange(work.species.shape[0])))
 

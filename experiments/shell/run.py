@@ -3,7 +3,7 @@
 <out>/<study>-<hash>/
     manifest.json            what was asked, on what it ran, how it is cut, when
     results/<chunk>.parquet  one row per network          (written last: the chunk is whole)
-    curves/<chunk>.parquet   one row per recorded epoch
+    curves/<chunk>.parquet   one row per recorded epoch; likewise any further table
     checkpoints/<chunk>/     the trained parameters (Orbax), their checksum in <chunk>.sha256
 """
 
@@ -26,8 +26,8 @@ import numpy as np
 
 from experiments.shell import progress, storage
 
-FORMAT = 1
-USED = ("name", "settings", "layout", "commit", "finished", "seconds")  # of a manifest
+FORMAT = 2
+USED = ("name", "settings", "layout", "size", "commit", "finished", "seconds")  # of a manifest
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow", "scipy")
 
 
@@ -54,7 +54,8 @@ class Plan(NamedTuple):
 
     `settings` is the resolved study as JSON values: its hash names the folder. `layout` is how
     the work would be cut here; an existing run keeps the cut it began with. `tasks(layout)` are
-    the chunks, `train(layout, pending)` yields (task, output) for those named `pending`.
+    the chunks, `train(layout, pending)` yields (task, output) for those named `pending`, each
+    with these `tables`.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Plan(NamedTuple):
     tasks: Callable[[Sequence[int]], Sequence[Task]]
     train: Callable[[Sequence[int], Sequence[Task]], Iterator[tuple[Task, Output]]]
     unit: str
+    tables: Sequence[str] = ("results", "curves")
 
 
 def identity(name: str, settings: Mapping) -> str:
@@ -79,7 +81,7 @@ def execute(plan: Plan, out: pathlib.Path) -> pathlib.Path:
         manifest = _open(folder, plan)
         layout = manifest["layout"]
         tasks = plan.tasks(layout)
-        pending = [task for task in tasks if not _intact(folder, task)]
+        pending = [task for task in tasks if not _intact(folder, task, plan.tables)]
         done = sum(task.size for task in tasks) - sum(task.size for task in pending)
         if done:
             print(f"resuming: {done} {plan.unit}s are already stored", file=sys.stderr)
@@ -161,6 +163,7 @@ def _describe(plan) -> dict:
         "name": plan.name,
         "settings": _plain(plan.settings),
         "layout": list(plan.layout),
+        "size": sum(task.size for task in plan.tasks(plan.layout)),
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",
@@ -205,21 +208,24 @@ def _alone(folder: pathlib.Path):
         yield
 
 
-def _paths(folder, name):
-    return {table: folder / table / f"{name}.parquet" for table in ("curves", "results")}
+def _paths(folder, name, tables):
+    """Where the tables of a chunk are, the results last."""
+    return {
+        table: folder / table / f"{name}.parquet" for table in sorted(tables, key="results".__eq__)
+    }
 
 
 def _store(folder, task, output, about):
     (folder / "checkpoints").mkdir(exist_ok=True)
     storage.save_tree(folder / "checkpoints" / task.name, output.tree)
-    for table, path in _paths(folder, task.name).items():
+    for table, path in _paths(folder, task.name, output.tables).items():
         path.parent.mkdir(exist_ok=True)
         storage.write_table(path, output.tables[table], about)
 
 
-def _intact(folder, task) -> bool:
+def _intact(folder, task, tables) -> bool:
     """Whether a chunk is stored whole; names what is damaged, and clears it to be made again."""
-    paths = _paths(folder, task.name)
+    paths = _paths(folder, task.name, tables)
     if not paths["results"].exists():
         return False
     try:

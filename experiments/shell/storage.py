@@ -44,6 +44,14 @@ def write_json(path: pathlib.Path, content) -> None:
     write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
+def read_json(path: pathlib.Path):
+    """The content of a JSON file. Raises Damaged if it is absent or is none."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise Damaged(f"{path} is damaged: {_first_line(error)}") from error
+
+
 def write_csv(path: pathlib.Path, columns: Columns) -> None:
     """Writes the columns as CSV with a header; NaN is an empty cell."""
     text = io.StringIO()
