@@ -140,22 +140,17 @@ def all_at_once(
         return Together(list(pool.map(lambda e: form(e, recipe, flat, epochs), elements)))
 
 
-class Ours(Trainer):
-    """The trainer of the studies, on given draws; it keeps its programs so as to train again.
+class Kept(Trainer):
+    """The trainer of the studies, which keeps its programs so as to train again.
 
     What is timed is all from the cut into chunks to the columns of the tables; no disk.
     """
 
-    def __init__(self, config: Population, draws: learner.Trial):
+    def __init__(self, config: Population):
         super().__init__(config)
-        self.rows = draws
         self.todo = self.tasks(self.layout())
         self.programs = super()._programs(list(self.parts(self.layout()).values()))
         concurrent.futures.wait(self.programs.values())
-
-    def _draw(self, trials, g):
-        numbers = np.minimum(trials.start + np.arange(self.trials_at_once), trials.stop - 1)
-        return jax.tree.map(lambda a: a[:, numbers].reshape(-1, *a.shape[2:]), self.rows)
 
     def _programs(self, parts):
         return self.programs
@@ -164,6 +159,18 @@ class Ours(Trainer):
         for _ in self.train(self.layout(), self.todo):
             pass
         return self.config.size * self.config.epochs
+
+
+class Ours(Kept):
+    """`Kept`, on given draws."""
+
+    def __init__(self, config: Population, draws: learner.Trial):
+        self.rows = draws
+        super().__init__(config)
+
+    def _draw(self, trials, g):
+        numbers = np.minimum(trials.start + np.arange(self.trials_at_once), trials.stop - 1)
+        return jax.tree.map(lambda a: a[:, numbers].reshape(-1, *a.shape[2:]), self.rows)
 
 
 def draw(config: Population, trials: int) -> learner.Trial:

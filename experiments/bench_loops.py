@@ -84,19 +84,25 @@ NUMPY = {
 }
 
 
-def numpy_gradient(activation: str, leaves: list, x: np.ndarray, y: np.ndarray) -> list:
+def numpy_gradient(
+    activation: str, leaves: list, x: np.ndarray, y: np.ndarray, skip: bool = False
+) -> list:
     """Gradient, in the order of `flat`, of the mean cross-entropy of `x [2, N]`, labels `y [N]`."""
     act, h, seen, slopes = NUMPY[activation], x, [], []
     for kernel, bias in zip(leaves[:-2:2], leaves[1:-2:2], strict=True):
         seen.append(h)
-        h, slope = act(kernel @ h + bias[:, None])
+        a, slope = act(kernel @ h + bias[:, None])
+        h = a + h if skip and a.shape == h.shape else a
         slopes.append(slope)
     logits = leaves[-2] @ h + leaves[-1][:, None]
     g = (_logistic(logits) - y) / y.size
     gradient = [g.sum(1), g @ h.T]  # from the last to the first, so bias before kernel
-    for kernel, h, slope in zip(leaves[-2:0:-2], reversed(seen), reversed(slopes), strict=True):
-        g = (kernel.T @ g) * slope
-        gradient += [g.sum(1), g @ h.T]
+    g = leaves[-2].T @ g
+    for kernel, h, slope in zip(leaves[-4::-2], reversed(seen), reversed(slopes), strict=True):
+        d = g * slope
+        gradient += [d.sum(1), d @ h.T]
+        below = kernel.T @ d
+        g = below + g if skip and below.shape == g.shape else below
     return gradient[::-1]
 
 
@@ -124,7 +130,7 @@ def numpy_loop(element: Element, recipe: learner.Protocol, trial, epochs: int) -
 
     def advance():
         for _ in range(epochs):
-            update(numpy_gradient(element.activation, leaves, x, y))
+            update(numpy_gradient(element.activation, leaves, x, y, element.skip))
         return epochs
 
     return Arm(advance, lambda: tree(leaves))

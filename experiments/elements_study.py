@@ -102,11 +102,19 @@ def report(study: Study, population: Population, out: pathlib.Path) -> Outcome:
     found = outcome(population, out, study.name)
     storage.write_csv(found.folder / "summary.csv", summary(found.population, found.rows))
     parts = study.analyse(found)
-    if population.protocol == "tuned":
+    if elements_tuning.needed(population):
         plain = dataclasses.replace(population, protocol="gd")
-        _compare(parts, storage.read_json(report(study, plain, out).folder / "findings.json"))
+        _compare(parts, storage.read_json(_reported(study, plain, out) / "findings.json"))
     _write(found.folder, study, parts)
     return found
+
+
+def _reported(study, population, out) -> pathlib.Path:
+    """The folder of a population's report, which is only made where there is none."""
+    plan = elements_training.plan(population, study.name)
+    folder = out / run.identity(plan.name, plan.settings)
+    there = (folder / "findings.json").exists()
+    return folder if there else report(study, population, out).folder
 
 
 def _compare(parts: dict, plain: Mapping) -> None:
@@ -138,8 +146,9 @@ def _announce(study, population, out):
     plan = elements_training.plan(population, study.name)
     folder = out / run.identity(plan.name, plan.settings)
     tasks = plan.tasks(plan.layout)
+    arms = "arms" if population.factors else "elements"
     print(
-        f"{len(population.arms)} {'arms' if population.factors else 'elements'} × {len(population.datasets)} datasets × "
+        f"{len(population.arms)} {arms} × {len(population.datasets)} datasets × "
         f"{population.trials} trials = {population.size:,} networks, {population.epochs} epochs of "
         f"{population.protocol} at learning rate {population.rate:g}, in {len(tasks)} chunks"
     )

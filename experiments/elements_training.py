@@ -57,11 +57,14 @@ class Trainer:
         self.recipe = learner.protocol(config.protocol)
         self.draws = [self._draws_of(group.arms) for group in self.groups]
         widest = max(len(draws) for draws in self.draws)
-        self.trials_at_once = min(config.trials, max(1, DRAWS // widest))
+        # A power of two, so that most numbers of trials share a compiled program.
+        self.trials_at_once = min(
+            1 << (config.trials - 1).bit_length(), 1 << (max(1, DRAWS // widest).bit_length() - 1)
+        )
 
     def layout(self) -> placement.Layout:
         cells = max(len(g.arms) for g in self.groups) * len(self.config.datasets)
-        largest = cells * self.trials_at_once
+        largest = cells * min(self.config.trials, self.trials_at_once)
         return placement.layout(self.platform, self.mesh.devices.size, largest)
 
     def parts(self, layout: Sequence[int]) -> dict[str, Part]:

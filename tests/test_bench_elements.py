@@ -60,9 +60,10 @@ def trained(protocol):
     return network.unflatten(ELEMENT.widths, output.tree["params"])
 
 
+@pytest.mark.parametrize(("widths", "skip"), [((4, 3), False), ((2, 4, 4, 3), True)])
 @pytest.mark.parametrize("name", MIX)
-def test_the_gradient_by_hand_is_that_of_jax(name):
-    widths, random = (4, 3), np.random.default_rng(0)
+def test_the_gradient_by_hand_is_that_of_jax(name, widths, skip):
+    random = np.random.default_rng(0)
     with jax.enable_x64(True):
         x, y = random.normal(size=(2, 9)), (random.random(9) > 0.5).astype(float)
         normals = random.normal(size=network.kernel_count(widths))
@@ -71,10 +72,10 @@ def test_the_gradient_by_hand_is_that_of_jax(name):
 
         def loss(params):
             share = learner.Share(y, np.full(9, 1 / 9))
-            return learner.cross_entropy(network.logits(params, x, name, skip=False), share)
+            return learner.cross_entropy(network.logits(params, x, name, skip), share)
 
         expected = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(start))
-    found = bench_loops.numpy_gradient(name, bench_loops.flat(start), x, y)
+    found = bench_loops.numpy_gradient(name, bench_loops.flat(start), x, y, skip)
     for one, other in zip(found, bench_loops.flat(expected), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
@@ -94,7 +95,8 @@ def test_a_loop_trains_the_same_problem_as_we(loop, protocol):
 @pytest.mark.parametrize("protocol", ["gd", "adam"])
 @pytest.mark.parametrize("form", [bench_baselines.dense_vmap, bench_baselines.module_vmap])
 def test_a_vmap_trains_the_same_problem_as_we(form, protocol):
-    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), draws())
+    own = jax.tree.map(lambda a: a[:, : POPULATION.trials], draws())
+    flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), own)
     arm = form(ELEMENT, learner.protocol(protocol), flat, EPOCHS)
     assert arm.advance() == EPOCHS * POPULATION.size
     agree(trained(protocol), arm.params())

@@ -231,7 +231,7 @@ def test_a_dry_run_says_what_and_how_much(ended, folder):
         "6 elements × 4 datasets × 100 trials = 2,400 networks, "
         "9 epochs of gd at learning rate 0.1, in 10 chunks"
     )
-    assert "elements: rel-1x8 rel-2x8 rel-3x8 tan-1x8 tan-2x8 tan-3x8" in bare.out
+    assert "arms: rel-1x8, rel-2x8, rel-3x8, tan-1x8, tan-2x8, tan-3x8" in bare.out
     assert re.fullmatch(rf"{folder}/dry/elements_phase3-[0-9a-f]{{12}}", last)
     assert ended["dry, resolved"] == bare  # the protocol's own rate, said or not, is one study
 

@@ -270,7 +270,6 @@ def test_every_field_of_a_grid_reaches_its_population(kind):
     for f in dataclasses.fields(Population):
         if f.name in {g.name for g in dataclasses.fields(kind)}:
             assert getattr(population, f.name) == EXAMPLES[f.name]
-    assert dataclasses.fields(kind)[0].name == "activations"
     assert {g.name for g in dataclasses.fields(kind)} <= set(EXAMPLES)
     cells = {(e.activation, e.depth, e.width, int(e.skip)) for e in population.elements}
     assert cells == {
@@ -314,6 +313,17 @@ def test_elements_that_fit_share_a_program():
     ]
 
 
+def test_most_numbers_of_trials_share_a_compiled_program():
+    def shapes(trials):
+        trainer = Trainer(mixed(trials=trials))
+        (part,) = trainer.parts((16, 16)).values()
+        arguments = trainer._draw(part.trials, 0), trainer._work(part)
+        return jax.tree.map(np.shape, arguments)
+
+    assert shapes(5) == shapes(6) == shapes(8)
+    assert shapes(8) != shapes(9)
+
+
 def test_samples_of_about_a_size_share_a_program():
     sizes = (50, 100, 200, 500, 1000)
     arms = tuple(Arm(MIXED[0], samples=n) for n in sizes)
@@ -323,7 +333,7 @@ def test_samples_of_about_a_size_share_a_program():
 
 @pytest.mark.parametrize("homogeneous", [True, False])
 def test_every_network_is_in_one_chunk_whatever_the_devices(homogeneous):
-    """Large enough for several chunks a group, and for draws that are made in two parts."""
+    """Large enough for several chunks a group, and for draws that are made in three parts."""
     population = mixed(names=datasets.NAMES, trials=150)
     tasks = {}
     for count in (1, 3, 4):
@@ -339,7 +349,7 @@ def test_every_network_is_in_one_chunk_whatever_the_devices(homogeneous):
             ]
         )
         np.testing.assert_array_equal(np.sort(numbers), np.arange(population.size))
-        assert len({p.trials for p in parts.values()}) == 2
+        assert len({p.trials for p in parts.values()}) == 3
         tasks[count] = trainer.tasks((16, 16))
     assert tasks[1] == tasks[3] == tasks[4]
     assert sum(task.size for task in tasks[1]) == population.size

@@ -4,10 +4,12 @@ import logging
 import os
 import pathlib
 
-# One thread a device: a second one only waits on products this small. LLVM's level 1 compiles in
-# two thirds of the time of level 2, for programs that run as fast.
+# One thread a device: a second one only waits on products this small, and elementwise kernels cut
+# for several threads cost a tenth of the training. LLVM's level 1 compiles in two thirds of the
+# time of level 2, for programs that run as fast.
 XLA_FLAGS = (
     "--xla_cpu_multi_thread_eigen=false",
+    "--xla_disable_hlo_passes=cpu-parallel-task-assigner",
     "--xla_cpu_prefer_vector_width=512",
     "--xla_backend_optimization_level=1",
 )
