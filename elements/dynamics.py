@@ -88,20 +88,27 @@ def activity(layers, activation, weight: jax.Array, used: network.Used) -> dict[
     found = {"saturated": [], "dead": [], "feature_rank": []}
     for k, (h, slope) in enumerate(layers):
         width = h.shape[0] if used.widths is None else used.widths[k]
-        exists = (jnp.arange(h.shape[0]) < width)[:, None]
-        still = (jnp.abs(slope) < flat) & exists
-        counts = weight > 0
-        found["saturated"].append(jnp.sum(still * weight) / jnp.maximum(width, 1))
-        found["dead"].append(jnp.sum(jnp.all(still | ~counts, 1)) / jnp.maximum(width, 1))
-        found["feature_rank"].append(_rank(jnp.where(exists, h, 0), weight))
+        exists = jnp.arange(h.shape[0]) < width
+        low = jnp.where(jnp.abs(slope) < flat, 1.0, 0)
+        # Both are summed, so that none is exactly 0.
+        still, steep = jnp.split(_total(jnp.concatenate([low, 1 - low]), weight), 2)
+        found["saturated"].append(jnp.sum(exists * still) / jnp.maximum(width, 1))
+        found["dead"].append(jnp.sum(exists & (steep == 0)) / jnp.maximum(width, 1))
+        found["feature_rank"].append(_rank(jnp.where(exists[:, None], h, 0), weight))
     return {name: jnp.stack(values) for name, values in found.items()}
 
 
 def _rank(h, weight):
-    centred = h - jnp.sum(h * weight, 1, keepdims=True)
+    mean = _total(h, weight)
+    centred = h - mean[:, None]
     covariance = network.product(centred * weight, centred.T)
     spread = jnp.trace(covariance)
-    alike = spread <= ROUNDING**2 * jnp.sum(h**2 * weight)  # NaN is not
+    alike = spread <= ROUNDING**2 * (spread + jnp.sum(mean**2))  # NaN is not
     # Divided first: the square of a small spread would be 0 in single precision.
     shares = covariance / jnp.where(alike, 1, spread)
     return jnp.where(alike, 0, 1 / jnp.sum(shares**2))
+
+
+def _total(values, weight):
+    """Weighted sums `[W]` over the points of `[W, N]`; on the CPU XLA's own sums are far slower."""
+    return network.product(values, weight[:, None])[:, 0]

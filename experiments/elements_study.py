@@ -120,7 +120,8 @@ def _reported(study, population, out) -> pathlib.Path:
 def _compare(parts: dict, plain: Mapping) -> None:
     """Adds to the parts of a tuned study which of its verdicts were those of plain `gd` too."""
     before, now = plain["verdicts"], _verdicts(parts)
-    rows = [[q, before[q], now[q], "yes" if before[q] == now[q] else "no"] for q in now]
+    was = {q: before.get(q, "not asked") for q in now}
+    rows = [[q, was[q], now[q], "yes" if was[q] == now[q] else "no"] for q in now]
     changed = [
         f"{q} {old} under gd, {new} when tuned" for q, old, new, same in rows if same == "no"
     ]

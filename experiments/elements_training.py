@@ -12,6 +12,7 @@ from elements import activations, composition, datasets, dynamics, generalisatio
 from experiments import elements_output
 from experiments.elements_population import Arm, Population, groups
 from experiments.lab import keys, placement, population
+from experiments.shell.devices import cores
 from experiments.shell.run import Output, Plan, Task
 
 DRAWS = 1024  # draws of data held at once: bounds memory, whatever the number of trials
@@ -187,7 +188,7 @@ class Trainer:
         """Futures of the compiled program of every group in use: compilers run side by side."""
         if not parts:
             return {}
-        pool = concurrent.futures.ThreadPoolExecutor(min(4, self.mesh.devices.size))
+        pool = concurrent.futures.ThreadPoolExecutor(min(8, cores()))
         first = {}
         for part in parts:
             first.setdefault(part.group, part)

@@ -154,6 +154,7 @@ def test_transfer_is_told_by_pair_direction_and_control():
         "Is a bottom from another dataset better than a random one?": "yes",
         "Is fine-tuning better than freezing?": "yes",
         "Does the positive control of transfer hold?": "holds",
+        "Does other data help more than as many further epochs on the target's own?": "no, lower",
     }
     told = sentence(parts, f"Which pairs gain and which lose, {frozen}?")
     assert "1 higher, 11 lower" in told
@@ -183,7 +184,7 @@ def test_one_trial_of_one_of_an_axis_says_only_what_can_be_said(study):
     arms = made(study, lambda *_: 0, trials=1)
     parts = elements_transfer.transfer(arms)
     one = len(study.datasets) == 1
-    assert len(parts["findings"]) == (1 if one else 9)
+    assert len(parts["findings"]) == (1 if one else 10)
     assert set(answers(parts).values()) <= {"undecided", "none shown", "not shown"}
     assert len(elements_composition.stacking(arms)["findings"]) == 2
     assert len(elements_composition.table(arms)["All arms"][1]) == len(arms.all)
@@ -345,7 +346,7 @@ def test_the_report_answers_every_question(outcome):
     found = json.loads((outcome.folder / "findings.json").read_text())
     headlines = [headline for headline, _ in found["findings"]]
     assert set(QUESTIONS[:3]) < set(headlines)
-    assert len(headlines) == len(set(headlines)) == 2 + 9 + 3 + 1
+    assert len(headlines) == len(set(headlines)) == 2 + 10 + 3 + 1
     assert set(found["verdicts"]) == set(headlines) - {"Failed networks"}
     for figure in found["figures"]:
         assert (outcome.folder / f"{figure['stem']}.png").stat().st_size > 5000
