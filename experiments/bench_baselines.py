@@ -141,7 +141,7 @@ def all_at_once(
 
 
 class Kept(Trainer):
-    """The trainer of the studies, which keeps its programs so as to train again.
+    """The trainer of the studies, compiled and ready to train any number of times.
 
     What is timed is all from the cut into chunks to the columns of the tables; no disk.
     """
@@ -149,11 +149,7 @@ class Kept(Trainer):
     def __init__(self, config: Population):
         super().__init__(config)
         self.todo = self.tasks(self.layout())
-        self.programs = super()._programs(list(self.parts(self.layout()).values()))
-        concurrent.futures.wait(self.programs.values())
-
-    def _programs(self, parts):
-        return self.programs
+        concurrent.futures.wait(self.programs(list(self.parts(self.layout()).values())).values())
 
     def advance(self) -> int:
         for _ in self.train(self.layout(), self.todo):

@@ -6,17 +6,15 @@ all threads) within a repeat. Timed is all from the cut into chunks to the colum
 not compiling, and no disk.
 """
 
-import concurrent.futures
 import dataclasses
 import pathlib
 import sys
 
 import jax
 
-from experiments import bench_elements
+from experiments import bench_baselines, bench_elements
 from experiments.elements_phase6 import Phase6
 from experiments.elements_population import Population
-from experiments.elements_training import Trainer
 from experiments.shell import cli, run, storage
 
 PLAIN, ALL = "without", "all"
@@ -54,27 +52,9 @@ class BenchDynamics:
         }
 
 
-class Kept(Trainer):
-    """The trainer of the studies, which keeps its programs so as to train again."""
-
-    def __init__(self, config: Population):
-        super().__init__(config)
-        self.todo = self.tasks(self.layout())
-        self.programs = super()._programs(list(self.parts(self.layout()).values()))
-        concurrent.futures.wait(self.programs.values())
-
-    def _programs(self, parts):
-        return self.programs
-
-    def advance(self) -> int:
-        for _ in self.train(self.layout(), self.todo):
-            pass
-        return self.config.size * self.config.epochs
-
-
 def measure(bench: BenchDynamics) -> dict[str, list[bench_elements.Sample]]:
     """Samples of every repeat by what is recorded, taking turns, each time in another order."""
-    ready = {name: Kept(config) for name, config in bench.populations.items()}
+    ready = {name: bench_baselines.Kept(config) for name, config in bench.populations.items()}
     for each in ready.values():
         each.advance()  # once untimed
     samples, order = {name: [] for name in ready}, list(ready)

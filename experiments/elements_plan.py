@@ -4,6 +4,7 @@ Every phase is the study of its own name, with its own run folder, and resumes l
 number here sets it for all phases; by default each keeps its own.
 """
 
+import concurrent.futures
 import dataclasses
 import importlib
 import pathlib
@@ -11,7 +12,7 @@ import sys
 import time
 
 from elements import learner
-from experiments import elements_study, elements_training
+from experiments import elements_study, elements_training, elements_tuning
 from experiments.shell import cli, report, run, storage
 
 PHASES = {
@@ -75,24 +76,50 @@ def main(plan: Plan, options: cli.Options) -> pathlib.Path:
         print(f"{sum(population.size for *_, population in studies):,} networks in all")
         return folder
     run.require_writable(folder, f"--out={options.out}")
-    findings, rows = [], []
-    for phase, study, population in studies:
-        name = f"Phase {phase}, {PHASES[phase]}, {population.protocol}"
-        print(name, file=sys.stderr)
-        clock = time.perf_counter(), time.process_time()
-        done = elements_study.report(study, population, pathlib.Path(options.out))
-        spent = time.perf_counter() - clock[0], time.process_time() - clock[1]
-        told = storage.read_json(done.folder / "findings.json")["findings"]
+    out, start = pathlib.Path(options.out), time.perf_counter()
+    done = _train(studies, out)
+    findings = []
+    for name, _, folder_of in done:
+        told = storage.read_json(folder_of / "findings.json")["findings"]
         findings += [(f"{name}: {headline}", sentence) for headline, sentence in told]
-        size = f"{done.population.size:,}"
-        rows.append([name, size, f"{spent[0]:.1f}", f"{spent[1]:.1f}", done.folder.name])
-    header = ["phase", "networks", "seconds here", "CPU-seconds here", "run folder"]
-    caption = "What was already stored is not trained again and takes no time here."
-    tables = {"Phases": (header, rows, caption)}
-    facts = {"seed": plan.seed, "networks": f"{sum(p.size for *_, p in studies):,}"}
+    rows = [[name, f"{size:,}", folder_of.name] for name, size, folder_of in done]
+    caption = "Each has a report of its own in its run folder."
+    tables = {"Phases": (["phase", "networks", "run folder"], rows, caption)}
+    facts = {"seed": plan.seed, "networks": f"{sum(size for _, size, _ in done):,}"}
+    facts |= {"seconds": f"{time.perf_counter() - start:.1f}"}
+    facts |= {"CPU-seconds of this process": f"{time.process_time():.1f}"}
     title = "The periodic table of small networks: the whole plan"
     report.write(folder, report.Report(title, QUESTION, findings, {}, tables, facts))
     return folder
+
+
+def _train(studies, out: pathlib.Path) -> list[tuple[str, int, pathlib.Path]]:
+    """(name, networks, run folder) of every phase.
+
+    While one phase trains, the next are compiled and the one before is reported.
+    """
+    trainers = [_begun(study, population, out) for _, study, population in studies]
+    done, reports = [], []
+    with concurrent.futures.ThreadPoolExecutor(1) as reporter:
+        for (phase, study, population), trainer in zip(studies, trainers, strict=True):
+            name = f"Phase {phase}, {PHASES[phase]}, {population.protocol}"
+            print(name, file=sys.stderr)
+            found = elements_study.outcome(population, out, study.name, trainer)
+            reports.append(reporter.submit(elements_study.publish, study, population, found, out))
+            done.append((name, found.population.size, found.folder))
+        for each in reports:
+            each.result()
+    return done
+
+
+def _begun(study, population, out) -> elements_training.Trainer | None:
+    """A trainer that compiles already, where all is known and the run is not there yet."""
+    folder = out / run.identity(study.name, population.settings())
+    if elements_tuning.needed(population) or (folder / "report.html").exists():
+        return None
+    trainer = elements_training.Trainer(population)
+    trainer.programs(list(trainer.parts(trainer.layout()).values()))
+    return trainer
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from experiments import elements_output, elements_training, elements_tuning
 from experiments.elements_findings import Finding
 from experiments.elements_population import Population
 from experiments.elements_trained import Trained
+from experiments.elements_training import Trainer
 from experiments.lab import statistics, table
 from experiments.shell import cli, run, storage
 
@@ -74,11 +75,14 @@ def results(folder: pathlib.Path, name="results") -> dict[str, np.ndarray]:
     return table.ordered(run.read(folder, name), "network")
 
 
-def outcome(population: Population, out: pathlib.Path, name: str) -> Outcome:
+def outcome(
+    population: Population, out: pathlib.Path, name: str, trainer: Trainer | None = None
+) -> Outcome:
     """The finished run of a population, trained as far as it is not yet stored under `out`."""
     if elements_tuning.needed(population):
-        population = elements_tuning.tuned(population, out)
-    return Outcome(population, run.execute(elements_training.plan(population, name), out))
+        population, trainer = elements_tuning.tuned(population, out), None
+    plan = elements_training.plan(population, name, trainer)
+    return Outcome(population, run.execute(plan, out))
 
 
 def execute(study: Study, population: Population, options: cli.Options) -> pathlib.Path:
@@ -100,13 +104,18 @@ def execute(study: Study, population: Population, options: cli.Options) -> pathl
 def report(study: Study, population: Population, out: pathlib.Path) -> Outcome:
     """Trains, summarises and reports into the run folder."""
     found = outcome(population, out, study.name)
+    publish(study, population, found, out)
+    return found
+
+
+def publish(study: Study, asked: Population, found: Outcome, out: pathlib.Path) -> None:
+    """Summarises and reports what came of the population `asked` for into its run folder."""
     storage.write_csv(found.folder / "summary.csv", summary(found.population, found.rows))
     parts = study.analyse(found)
-    if elements_tuning.needed(population):
-        plain = dataclasses.replace(population, protocol="gd")
+    if elements_tuning.needed(asked):
+        plain = dataclasses.replace(asked, protocol="gd")
         _compare(parts, storage.read_json(_reported(study, plain, out) / "findings.json"))
     _write(found.folder, study, parts)
-    return found
 
 
 def _reported(study, population, out) -> pathlib.Path:

@@ -16,7 +16,7 @@ from experiments.shell.devices import cores
 from experiments.shell.run import Output, Plan, Task
 
 DRAWS = 1024  # draws of data held at once: bounds memory, whatever the number of trials
-BODIES = 64  # activations × slots that are compiled apart; beyond, the activation is traced
+BODIES = 96  # activations × slots that are compiled apart; beyond, the activation is traced
 DONOR = 1  # the initialisation of donors; that of the networks on top of them is another
 
 
@@ -59,6 +59,7 @@ class Trainer:
         self.draws = [self._draws_of(group.arms) for group in self.groups]
         widest = max(len(draws) for draws in self.draws)
         # A power of two, so that most numbers of trials share a compiled program.
+        self._compiling: dict[int, concurrent.futures.Future] = {}
         self.trials_at_once = min(
             1 << (config.trials - 1).bit_length(), 1 << (max(1, DRAWS // widest).bit_length() - 1)
         )
@@ -95,7 +96,7 @@ class Trainer:
         """Trains the pending chunks; each is dispatched before the one before it is fetched."""
         parts = self.parts(layout)
         todo = [(task, parts[task.name]) for task in pending]
-        programs = self._programs([part for _, part in todo])
+        programs = self.programs([part for _, part in todo])
         schedule = population.schedule(self.config.epochs, self.config.record_every)
         held = {"of": None, "rows": None}
 
@@ -184,17 +185,12 @@ class Trainer:
 
         return jax.jit(jax.vmap(one))
 
-    def _programs(self, parts: Sequence[Part]) -> dict:
+    def programs(self, parts: Sequence[Part]) -> dict[int, concurrent.futures.Future]:
         """Futures of the compiled program of every group in use: compilers run side by side."""
-        if not parts:
-            return {}
-        pool = concurrent.futures.ThreadPoolExecutor(min(8, cores()))
-        first = {}
         for part in parts:
-            first.setdefault(part.group, part)
-        futures = {g: pool.submit(self._compile, part) for g, part in first.items()}
-        pool.shutdown(wait=False)
-        return futures
+            if part.group not in self._compiling:
+                self._compiling[part.group] = _compilers().submit(self._compile, part)
+        return self._compiling
 
     def _compile(self, part: Part):
         draws = jax.eval_shape(lambda: self._draw(part.trials, part.group))
@@ -275,9 +271,17 @@ class Trainer:
         return hyper, pair if config.grafted else rows[..., 1]
 
 
-def plan(config: Population, name: str) -> Plan:
-    """What the shell must know to train a population as the study called `name`."""
-    trainer = Trainer(config)
+@functools.cache
+def _compilers() -> concurrent.futures.Executor:
+    return concurrent.futures.ThreadPoolExecutor(min(8, cores()))
+
+
+def plan(config: Population, name: str, trainer: Trainer | None = None) -> Plan:
+    """What the shell must know to train a population as the study called `name`.
+
+    A `trainer` of this population may have begun to compile.
+    """
+    trainer = trainer or Trainer(config)
     return Plan(
         name,
         config.settings(),
