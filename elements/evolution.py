@@ -8,7 +8,6 @@ Shapes: `L` slots for hidden layers, `N` points, `G` genes.
 """
 
 import dataclasses
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,7 +23,7 @@ HALVINGS = 24  # of the scale of the widths: it is then exact to float32
 
 
 class Body(NamedTuple):
-    """A network of the space, traced.
+    """A network of the space, traced: a `network.Used` that also says what its layers do.
 
     `depth` of the L slots are used; `widths [L]` and `activations [L]` (indices into
     `activations.TABLE`) are those of the slots, widths 0 beyond the depth. With `skip` a layer
@@ -40,9 +39,13 @@ class Body(NamedTuple):
         """`[L]`: the widths of what the hidden layers take in."""
         return jnp.concatenate([jnp.full_like(self.widths, network.INPUTS)[:1], self.widths[:-1]])
 
-    def match(self) -> jax.Array:
-        """`[L]`: whether a hidden layer adds its input."""
-        return self.skip & (self.widths == self.fans_in())
+    def last(self, slots: int) -> jax.Array:
+        """Index of the last hidden layer in use."""
+        return self.depth - 1
+
+    def match(self, k: int) -> jax.Array:
+        """Whether hidden layer `k` adds its input."""
+        return self.skip & (self.widths == self.fans_in())[k]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,56 +157,8 @@ def initial(width: int, body: Body, normals: jax.Array, gain=1.0) -> dict:
 
 
 def logits(params, x: jax.Array, body: Body) -> jax.Array:
-    """Logits `[N]` of the points `x [2, N]`; of one activation, those of `network.logits`."""
-    output, *hidden = network.in_order(params)
-    match = body.match()
-
-    def run(k, h):
-        if k == len(hidden):
-            return network.layer(output, h)[0]
-        own = lambda h: network.layer(hidden[k], h, body.activations[k], True, match[k])
-        deeper = lambda h: run(k + 1, own(h))
-        if k == 0:
-            return deeper(h)
-        return lax.cond(k < body.depth, deeper, lambda h: network.layer(output, h)[0], h)
-
-    return run(0, x)
-
-
-def gradient(params, x: jax.Array, body: Body, slope) -> dict:
-    """Gradient with respect to `params` of a loss of `logits(…)`, as of `network.gradient`.
-
-    `slope(logits [N]) -> [N]` is the loss's own gradient.
-    """
-    output, *hidden = network.in_order(params)
-    match = body.match()
-
-    def stop(k, h):
-        y, pull = jax.vjp(network.layer, output, h)
-        own, dh = pull(slope(y[0])[None])
-        return [own, *jax.tree.map(jnp.zeros_like, hidden[k:])], dh
-
-    def deeper(k, h):
-        down = lambda p, h: network.layer(p, h, body.activations[k], True, match[k])
-        a, pull = jax.vjp(down, hidden[k], h)
-        (d_output, *rest), da = run(k + 1, a)
-        own, dh = pull(da)
-        return [d_output, own, *rest], dh
-
-    def run(k, h):
-        if k == len(hidden):
-            return stop(k, h)
-        if k == 0:
-            return deeper(k, h)
-        return lax.cond(k < body.depth, partial(deeper, k), partial(stop, k), h)
-
-    found, _ = run(0, x)
-    # Unused units may well be active (a sigmoid of 0 is ½): their way out must stay shut.
-    sizes = [body.widths[body.depth - 1], *body.fans_in()]
-    shut = lambda kernel, n: jnp.where(jnp.arange(kernel.shape[1]) < n, kernel, 0)
-    return network.named(
-        [g | {"kernel": shut(g["kernel"], n)} for g, n in zip(found, sizes, strict=True)]
-    )
+    """Logits `[N]` of the points `x [2, N]`."""
+    return network.logits(params, x, body.activations, True, body)
 
 
 def made(width: int, recipe: learner.Protocol) -> learner.Learner:
@@ -218,8 +173,8 @@ def made(width: int, recipe: learner.Protocol) -> learner.Learner:
         return learner.State(params, recipe.optimiser(hyper).init(params))
 
     def step(trial, state, hyper):
-        slope = lambda y: learner.slope(y, trial.train)
-        found = gradient(state.params, trial.x, hyper.used, slope)
+        body, slope = hyper.used, lambda y: learner.slope(y, trial.train)
+        found = network.gradient(state.params, trial.x, body.activations, True, slope, body)
         updates, moved = recipe.optimiser(hyper).update(found, state.optimiser, state.params)
         return learner.State(optax.apply_updates(state.params, updates), moved)
 

@@ -130,10 +130,16 @@ class Used(NamedTuple):
 WHOLE = Used()
 
 
+def _of(activation, k: int):
+    """The activation of hidden layer `k`: that of all, or the kth of traced indices `[L]`."""
+    return activation if isinstance(activation, str) or jnp.ndim(activation) < 1 else activation[k]
+
+
 def logits(params, x: jax.Array, activation, skip: bool, used: Used = WHOLE) -> jax.Array:
     """Logits `[N]` of the points `x [2, N]`.
 
-    Equals `Network(widths, skip).apply` of the widths in use. Where only a depth is given, the
+    Equals `Network(widths, skip).apply` of the widths in use; `activation` may also be traced
+    indices `[L]`, one for each hidden layer. Where only a depth is given, the
     slots must be of one width. 1 ≤ depth ≤ L: a traced depth is not checked but acts as the
     nearest of these.
     """
@@ -143,7 +149,7 @@ def logits(params, x: jax.Array, activation, skip: bool, used: Used = WHOLE) -> 
     def run(k, h):
         if k == len(hidden):
             return layer(output, h)[0]
-        deeper = lambda h: run(k + 1, layer(hidden[k], h, activation, skip, used.match(k)))
+        deeper = lambda h: run(k + 1, layer(hidden[k], h, _of(activation, k), skip, used.match(k)))
         if used.depth is None or k == 0:
             return deeper(h)
         return lax.cond(k < used.depth, deeper, lambda h: layer(output, h)[0], h)
@@ -160,7 +166,7 @@ def features(params, x: jax.Array, activation, skip: bool, used: Used = WHOLE) -
     found, h = [], x
     for k, own in enumerate(in_order(params)[1:]):
         z = product(own["kernel"], h) + own["bias"][:, None]
-        a, slope = activations.value_and_slope(activation, z)
+        a, slope = activations.value_and_slope(_of(activation, k), z)
         h = _joined(a, h, used.match(k)) if skip else a
         found.append((h, slope))
     return found
@@ -184,7 +190,7 @@ def gradient(
         return [own, *jax.tree.map(jnp.zeros_like, hidden[k:])], dh
 
     def deeper(k, h):
-        down = lambda p, h: layer(p, h, activation, skip, used.match(k))
+        down = lambda p, h: layer(p, h, _of(activation, k), skip, used.match(k))
         a, pull = jax.vjp(down, hidden[k], h)
         (d_output, *rest), da = run(k + 1, a)
         own, dh = pull(da)
@@ -222,9 +228,13 @@ def in_order(params) -> list[dict]:
     return [params["params"][name] for name in _names(len(params["params"]) - 1)]
 
 
-def layers(widths: tuple[int, ...]) -> list[tuple[str, int, int]]:
-    """(name, fan_in, fan_out) of every layer, the output first."""
-    fans = [(widths[-1], 1), *zip((INPUTS, *widths), widths, strict=False)]
+def layers(widths, last=None) -> list[tuple]:
+    """(name, fan_in, fan_out) of every layer, the output first; widths may be traced.
+
+    `last` is the width below the output, where that is not the last of the widths.
+    """
+    below = widths[-1] if last is None else last
+    fans = [(below, 1), *zip((INPUTS, *widths), widths, strict=False)]
     return [(name, *fan) for name, fan in zip(_names(len(widths)), fans, strict=True)]
 
 
@@ -248,9 +258,9 @@ def initial(
         raise ValueError(
             f"widths {slots} need {kernel_count(slots)} normal draws, got {normals.shape[0]}"
         )
-    params, start = {}, 0
-    widths = None if used.widths is None else [used.widths[k] for k in range(len(slots))]
-    fans = layers(slots) if widths is None else _fans(widths, used, len(slots))
+    params, start, widths, fans = {}, 0, used.widths, layers(slots)
+    if widths is not None:
+        fans = layers([*widths], widths[used.last(len(slots))])
     for (name, wide, high), (_, fan_in, fan_out) in zip(layers(slots), fans, strict=True):
         if widths is None:
             draws = normals[start : start + wide * high].reshape(high, wide)
@@ -265,17 +275,10 @@ def initial(
     return {"params": params}
 
 
-def _fans(widths, used: Used, slots: int) -> list[tuple]:
-    """As `layers`, of traced widths in use."""
-    fans = [(used.widths[used.last(slots)], 1), *zip((INPUTS, *widths), widths, strict=False)]
-    return [(name, *fan) for name, fan in zip(_names(slots), fans, strict=True)]
-
-
 def flatten(widths: tuple[int, ...], params) -> np.ndarray:
     """The parameters in use `[..., P]` of networks `[...]` of these widths, out of their slots.
 
-    Layer by layer, the output first, of each the kernel `[out, in]` row by row, then the bias: in
-    the order in which `initial` takes its draws.
+    Layer by layer, the output first, of each the kernel `[out, in]` row by row, then the bias.
     """
     parts = []
     for name, fan_in, fan_out in layers(widths):
