@@ -1,4 +1,5 @@
 # make table   install, train the periodic table of 2,400 networks, say where it is
+# make web     install, and serve the page at http://localhost:5000 (ARGS=--port=5001 for another)
 # make test    install, check the style, run the whole suite
 # make bench   speed, side by side with NumPy, PyTorch (where installed) and a plain vmap
 # make soak    50 kills at random moments and damaged files; the table must not change
@@ -6,11 +7,14 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: table test bench soak clean
+.PHONY: table web test bench soak clean
 
 table: $(VENV)/installed
 	@set -e; folder=$$($(RUN) -m experiments.elements_phase3 $(ARGS) | tail -n 1); \
 	echo "The table: $$folder/report.html (figure: table.png, numbers: summary.csv)"
+
+web: $(VENV)/installed
+	$(RUN) -m experiments.web $(ARGS)
 
 test: $(VENV)/installed
 	$(RUN) -m ruff check --no-cache .

@@ -96,7 +96,7 @@ def _critical(lab, grid):
     names = [_named(grid, name, v) for name in grid.names for v in grid.variants]
     value, low, high = (a.ravel() for a in grid.falls.critical[:3])
     first, last = grid.depths[0], grid.depths[-1]
-    figure = lab._figure(10, 0.34 * len(names) + 1.4)
+    figure = lab.canvas(10, 0.34 * len(names) + 1.4)
     axes = figure.add_subplot(xlabel=LABELS["xlabel"])
     beside = axes.get_yaxis_transform()
     for row, verdict in enumerate(grid.falls.verdict.ravel()):
@@ -116,7 +116,7 @@ def _critical(lab, grid):
     axes.grid(axis="x", color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    lab._entitle(axes, "Critical depth: half way down from the top to chance")
+    lab.entitle(axes, "Critical depth: half way down from the top to chance")
     caption = (
         "Logistic fit of accuracy over depth, mean over datasets; 95 % intervals over trials. "
         "Arrow: past the depths tried, the line ends at the bound."

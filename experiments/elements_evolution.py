@@ -273,7 +273,7 @@ def _shapes(winners):
     """Bars for the layers of each winner, side by side; a bar says its activation."""
     from experiments.lab import figures
 
-    figure = figures._figure(10, 1.1 + 1.7 * len(winners))
+    figure = figures.canvas(10, 1.1 + 1.7 * len(winners))
     deepest, widest = max(len(e.widths) for e in winners), max(max(e.widths) for e in winners)
     kinds = list(dict.fromkeys(kind for e in winners for kind in e.kinds))
     axes = figure.subplots(len(winners), sharex=True, sharey=True)
@@ -292,7 +292,7 @@ def _shapes(winners):
                 size=9,
             )
         skip = ", skip" if entrant.skip else ""
-        figures._entitle(own, f"{_name(entrant)}: {entrant.parameters:,} parameters{skip}")
+        figures.entitle(own, f"{_name(entrant)}: {entrant.parameters:,} parameters{skip}")
         own.set(ylabel="units", ylim=(0, 1.45 * widest), xlim=(0.4, deepest + 0.6))
         own.spines[["top", "right"]].set_visible(False)
     axes[-1].set(xlabel="hidden layer", xticks=np.arange(1, deepest + 1))

@@ -151,7 +151,7 @@ def report(study: Evolve, out: pathlib.Path) -> pathlib.Path:
     found = elements_evolution.Found.read(study, folder)
     storage.write_csv(folder / "summary.csv", elements_evolution.summary(found))
     asked = elements_study.Study(NAME, TITLE, QUESTION, elements_evolution.analyse)
-    elements_study._write(folder, asked, elements_evolution.analyse(found))
+    elements_study.write(folder, asked, elements_evolution.analyse(found))
     return folder
 
 

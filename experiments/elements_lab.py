@@ -16,6 +16,8 @@ class Lab(Conditions):
     symbols: tuple[str, ...] = cli.field(("rel-3x8", "sin-3x8"), "elements, by symbol")
     datasets: tuple[str, ...] = cli.field(("spirals",), "datasets, by name")
     snapshots: bool = cli.field(False, "keep the parameters at every recorded epoch")
+    record_gradients: bool = cli.field(False, "record the gradients of every layer")
+    record_weight_stats: bool = cli.field(False, "record weights, units and features of layers")
 
     def __post_init__(self):
         _ = self.population  # refuses what cannot be trained

@@ -77,7 +77,7 @@ def main(plan: Plan, options: cli.Options) -> pathlib.Path:
         return folder
     run.require_writable(folder, f"--out={options.out}")
     out, start = pathlib.Path(options.out), time.perf_counter()
-    done = _train(studies, out)
+    done = train(studies, out)
     findings = []
     for name, _, folder_of in done:
         told = storage.read_json(folder_of / "findings.json")["findings"]
@@ -90,10 +90,12 @@ def main(plan: Plan, options: cli.Options) -> pathlib.Path:
     facts |= {"CPU-seconds of this process": f"{time.process_time():.1f}"}
     title = "The periodic table of small networks: the whole plan"
     report.write(folder, report.Report(title, QUESTION, findings, {}, tables, facts))
+    content = {"title": title, "question": QUESTION, "findings": findings, "figures": []}
+    storage.write_json(folder / "findings.json", content)
     return folder
 
 
-def _train(studies, out: pathlib.Path) -> list[tuple[str, int, pathlib.Path]]:
+def train(studies, out: pathlib.Path) -> list[tuple[str, int, pathlib.Path]]:
     """(name, networks, run folder) of every phase.
 
     While one phase trains, the next are compiled and the one before is reported.

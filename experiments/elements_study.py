@@ -115,7 +115,7 @@ def publish(study: Study, asked: Population, found: Outcome, out: pathlib.Path) 
     if elements_tuning.needed(asked):
         plain = dataclasses.replace(asked, protocol="gd")
         _compare(parts, storage.read_json(_reported(study, plain, out) / "findings.json"))
-    _write(found.folder, study, parts)
+    write(found.folder, study, parts)
 
 
 def _reported(study, population, out) -> pathlib.Path:
@@ -167,7 +167,8 @@ def _announce(study, population, out):
     return folder
 
 
-def _write(folder, study, parts):
+def write(folder: pathlib.Path, study: Study, parts: dict) -> None:
+    """Writes the report of a finished run, and its findings as JSON, into its folder."""
     from experiments.shell import report
 
     manifest = run.manifest(folder)

@@ -72,7 +72,7 @@ def both(tmp_path_factory):
     out = tmp_path_factory.mktemp("plan")
     tuned = dataclasses.replace(TINY, protocol="tuned")
     studies = [(3, elements_phase3.STUDY, TINY), (3, elements_phase3.STUDY, tuned)]
-    done = elements_plan._train(studies, out)
+    done = elements_plan.train(studies, out)
     return {name.split(", ")[-1]: folder for name, _, folder in done}
 
 

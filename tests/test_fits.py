@@ -85,7 +85,7 @@ def test_from_twenty_trials_on_the_limits_are_bca():
     """Those of a mean are known: `statistics.mean`'s of the same resamples."""
     samples = np.random.default_rng(14).exponential(size=(5, 24)) ** 2
     expected = statistics.mean(samples, level=0.9, resamples=999)
-    resampled = statistics._resampled_means(samples, 999, 0)
+    resampled = statistics.resampled_means(samples, 999, 0)
     without = (24 * samples.mean(axis=-1, keepdims=True) - samples) / 23
     limits = fits._bca(samples.mean(axis=-1), resampled, without, 0.9)
     np.testing.assert_allclose(limits, expected[1:3], rtol=1e-9)

@@ -27,8 +27,8 @@ def survival(
     A share holds from its moment in `at` [X] up to the next; where it is unknown the curve ends.
     """
     sizes = {"arms": len(names), "moments": len(at)}
-    value, low, high = figures._scaled("estimate", estimate, unit, **sizes)
-    figure = figures._figure(10, 4.8)
+    value, low, high = figures.scaled("estimate", estimate, unit, **sizes)
+    figure = figures.canvas(10, 4.8)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     stride = -(-len(at) // 10)
     for arm, name in enumerate(names):
@@ -73,18 +73,18 @@ def scatter(
     one coordinate is not finite, or not positive on a log axis, are named below the legend.
     """
     count = {"points": len(names)}
-    y = np.stack(figures._scaled("estimate", estimate, unit, **count))
+    y = np.stack(figures.scaled("estimate", estimate, unit, **count))
     if isinstance(cost, statistics.Estimate):
-        x = np.stack(figures._scaled("cost", cost, 1, **count))
+        x = np.stack(figures.scaled("cost", cost, 1, **count))
     else:
-        figures._require("cost", cost, **count)
+        figures.require("cost", cost, **count)
         x = np.stack([np.asarray(cost, dtype=np.float64)] * 3)
-    figures._require("groups", groups, **count)
-    figures._require("front", front, **count)
+    figures.require("groups", groups, **count)
+    figures.require("front", front, **count)
     drawn = np.isfinite(x[0]) & np.isfinite(y[0]) & ((xscale != "log") | (x[0] > 0))
     best = np.flatnonzero(drawn & np.asarray(front, dtype=bool))
     best = best[np.lexsort((y[0, best], x[0, best]))]
-    figure = figures._figure(10, 5.6)
+    figure = figures.canvas(10, 5.6)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel, xscale=xscale)
     axes.set_xlim(_span(x[:, drawn], xscale))
     axes.set_ylim(_span(y[:, drawn], "linear"))
@@ -139,7 +139,7 @@ def matrix(
     if diverging:
         (mesh,) = axes.collections
         mesh.set_cmap(DIVERGING)
-        inks = figures._ink(mesh.to_rgba(np.multiply(estimate.value, unit)))
+        inks = figures.ink(mesh.to_rgba(np.multiply(estimate.value, unit)))
         for text in axes.texts:
             column, row = np.floor(text.get_position()).astype(int)
             if np.isfinite(estimate.value[row][column]):
@@ -187,7 +187,7 @@ def _finish(axes, title):
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    figures._entitle(axes, title)
+    figures.entitle(axes, title)
 
 
 def _span(numbers, scale):

@@ -49,11 +49,11 @@ def table(
     hatched.
     """
     shape = {"rows": len(rows), "columns": len(columns)}
-    value, low, high = _scaled("estimate", estimate, unit, **shape)
+    value, low, high = scaled("estimate", estimate, unit, **shape)
     if symbols is not None:
-        _require("symbols", symbols, **shape)
+        require("symbols", symbols, **shape)
     width = np.clip(8 / len(columns), 0.75, 1.3)
-    figure = _figure(width * len(columns) + 2.4, 0.85 * len(rows) + 1.2)
+    figure = canvas(width * len(columns) + 2.4, 0.85 * len(rows) + 1.2)
     axes = figure.add_subplot()
     axes.patch.set(facecolor="0.94", edgecolor="0.82", hatch="///")  # seen through unknown tiles
     mesh = axes.pcolormesh(
@@ -64,7 +64,7 @@ def table(
         edgecolors="white",
         linewidth=3,
     )
-    inks = np.where(np.isnan(value), "0.25", _ink(mesh.to_rgba(value)))
+    inks = np.where(np.isnan(value), "0.25", ink(mesh.to_rgba(value)))
     form = f".{digits}f"
     for row, column in np.ndindex(value.shape):
         number, half = value[row, column], (high - low)[row, column] / 2
@@ -83,7 +83,7 @@ def table(
     axes.set_ylabel(ylabel, size=11)
     axes.set_ylim(len(rows), 0)
     axes.spines[:].set_visible(False)
-    _entitle(axes, title)
+    entitle(axes, title)
     figure.colorbar(mesh, label=label, aspect=30, pad=0.02).outline.set_visible(False)
     return figure
 
@@ -101,11 +101,11 @@ def bands(
     xscale="linear",
 ) -> Figure:
     """Lines over `x` [X] with interval bands, one for each arm of an `estimate` [A, X]."""
-    curves = _scaled("estimate", estimate, unit, arms=len(names), positions=len(x))
-    figure = _figure(10, 4.8)
+    curves = scaled("estimate", estimate, unit, arms=len(names), positions=len(x))
+    figure = canvas(10, 4.8)
     axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
     _draw_bands(axes, x, curves, names, chance, unit, xscale)
-    _entitle(axes, title)
+    entitle(axes, title)
     figure.legend(loc="outside right upper", frameon=False, handlelength=3.5)
     return figure
 
@@ -129,12 +129,12 @@ def panels(
     `chance` is one level for all panels or one for each [P].
     """
     sizes = {"panels": len(panels), "arms": len(names), "positions": len(x)}
-    curves = np.stack(_scaled("estimate", estimate, unit, **sizes), axis=1)
+    curves = np.stack(scaled("estimate", estimate, unit, **sizes), axis=1)
     chances = chance if np.ndim(chance) else [chance] * len(panels)
-    _require("chance", chances, panels=len(panels))
+    require("chance", chances, panels=len(panels))
     columns = 2 if len(panels) in (2, 4) else min(len(panels), 3)
     rows = -(-len(panels) // columns)
-    figure = _figure(10, 2.7 * rows + 1)
+    figure = canvas(10, 2.7 * rows + 1)
     grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False).flat
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
@@ -166,11 +166,11 @@ def ranking(
 
     The column on the right gives the `ranks`, an estimate [A] in places, or else the numbers.
     """
-    numbers = np.stack(_scaled("estimate", estimate, unit, arms=len(names)))
+    numbers = np.stack(scaled("estimate", estimate, unit, arms=len(names)))
     if ranks is None:
         heading, form, noted = "value", f".{digits}f", numbers
     else:
-        heading, form, noted = "rank", ".3g", np.stack(_scaled("ranks", ranks, 1, arms=len(names)))
+        heading, form, noted = "rank", ".3g", np.stack(scaled("ranks", ranks, 1, arms=len(names)))
     order = np.argsort(-numbers[0], kind="stable")
     notes = [_interval(noted[:, arm], form) for arm in order]
     names = [names[arm] for arm in order]
@@ -236,7 +236,7 @@ def _draw_bands(axes, x, curves, names, chance, unit, xscale):
 def _forest(numbers, names, notes, heading, title, xlabel):
     """Points and intervals from `numbers` [3, A], first arm at the top, with notes on the right."""
     value, low, high = numbers
-    figure = _figure(10, 0.34 * len(names) + 1.4)
+    figure = canvas(10, 0.34 * len(names) + 1.4)
     axes = figure.add_subplot(xlabel=xlabel)
     height = np.arange(len(names))
     axes.hlines(height, low, high, color=COLOURS[0], linewidth=2.5)
@@ -251,16 +251,17 @@ def _forest(numbers, names, notes, heading, title, xlabel):
     for position, note in enumerate(np.where(np.isnan(value), UNKNOWN, notes)):
         axes.text(1.02, position, note, transform=beside, va="center_baseline")
     axes.text(1.02, -0.6, heading, transform=beside, va="bottom", weight="bold")
-    _entitle(axes, title)
+    entitle(axes, title)
     return figure, axes
 
 
-def _figure(width, height):
+def canvas(width, height):
     """An empty figure of so many inches whose parts keep clear of each other and of the edge."""
     return Figure((width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
 
 
-def _entitle(axes, title):
+def entitle(axes, title):
+    """A bold title over the left end of the axes."""
     axes.set_title(title, loc="left", weight="bold", pad=10)
 
 
@@ -273,22 +274,23 @@ def _interval(numbers, form):
     return f"{value} [{low}, {high}]"
 
 
-def _ink(colours):
+def ink(colours):
     """Black or white [...], whichever contrasts more with `colours` [..., RGBA] (WCAG 2.2)."""
     channels = np.asarray(colours)[..., :3]
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return np.where(linear @ (0.2126, 0.7152, 0.0722) > 0.179, "black", "white")
 
 
-def _scaled(name, estimate, unit, **sizes):
+def scaled(name, estimate, unit, **sizes):
     """The estimate's value, low and high times `unit`, each an array of just the named `sizes`."""
     parts = {part: getattr(estimate, part) for part in ("value", "low", "high")}
     for part, array in parts.items():
-        _require(f"{name}.{part}", array, **sizes)
+        require(f"{name}.{part}", array, **sizes)
     return [np.multiply(array, unit) for array in parts.values()]
 
 
-def _require(name, array, **sizes):
+def require(name, array, **sizes):
+    """Raises ValueError unless the array has just the named sizes."""
     if np.shape(array) != tuple(sizes.values()):
         expected = " × ".join(f"{size} {axis}" for axis, size in sizes.items())
         raise ValueError(f"{name} must have shape {expected}, got {np.shape(array)}")

@@ -55,7 +55,7 @@ def logistic(x, samples, floor, ceiling=None, *, level=0.95, resamples=999, seed
     NaN. The form is assumed, not tested: see `residual`.
     """
     samples, x = _along(x, samples, fewest=3)
-    statistics._check_interval(level, resamples, seed)
+    statistics.check_interval(level, resamples, seed)
     if not (np.isfinite(floor) and (ceiling is None or floor < ceiling < np.inf)):
         raise ValueError(f"floor must be finite and below the ceiling, got {floor} and {ceiling}")
     leading, trials = samples.shape[:-2], samples.shape[-1]
@@ -126,18 +126,18 @@ def front_probability(cost, samples, *, resamples=4999, seed=0) -> np.ndarray:
     tied. As in `statistics.ranks`, one unknown arm makes all NaN; so does a single trial, which
     cannot be resampled.
     """
-    samples = statistics._known(samples, "[A, T]", 2, exactly=True)
+    samples = statistics.known(samples, "[A, T]", 2, exactly=True)
     cost = _costs(cost, len(samples))
-    statistics._check_interval(0.5, resamples, seed)
+    statistics.check_interval(0.5, resamples, seed)
     if samples.shape[-1] == 1 or not np.isfinite(samples).all():
         return np.full(len(samples), np.nan)
-    means = statistics._resampled_means(samples, resamples, seed)
+    means = statistics.resampled_means(samples, resamples, seed)
     return 1 - _dominated(cost, means, 1e-12 * np.abs(means).max()).mean(axis=-1)
 
 
 def _along(x, samples, fewest):
     """Checked samples `[..., X, T]` with NaN for the unknown, and positions `[X]`."""
-    samples, x = statistics._known(samples, "[..., X, T]", 2), np.asarray(x, dtype=np.float64)
+    samples, x = statistics.known(samples, "[..., X, T]", 2), np.asarray(x, dtype=np.float64)
     count = samples.shape[-2]
     if x.shape != (count,) or not np.isfinite(x).all() or (np.diff(x) <= 0).any():
         raise ValueError(f"x must be {count} finite, ascending positions, got {x.tolist()}")
@@ -181,7 +181,7 @@ def _estimates(x, heights, highest, level, resamples, seed):
             numbers[:, 1:] = np.stack([value + low - centre, value + high - centre], axis=1)
         else:
             cells = np.ascontiguousarray(heights.reshape(-1, trials))
-            resampled = statistics._resampled_means(cells, resamples, seed)
+            resampled = statistics.resampled_means(cells, resamples, seed)
             refits = _refit(x, resampled.reshape(entries, count, resamples), highest)
             for parameter, limits in enumerate(numbers[:, 1:]):
                 limits[:] = _bca(value[parameter], refits[parameter], jackknife[parameter], level)
@@ -203,7 +203,7 @@ def _bca(value, refits, jackknife, level):
     acceleration = (pulls**3).sum(axis=-1) / 6 / np.where(norm > 0, norm, 1.0) ** 3
     shifted = bias + tails
     levels = scipy.special.ndtr(bias + shifted / np.maximum(1 - acceleration * shifted, _TINY))
-    return statistics._quantiles(refits, *levels)
+    return statistics.quantiles(refits, *levels)
 
 
 def _bound(x, critical, scale):

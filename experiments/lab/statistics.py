@@ -57,8 +57,8 @@ def mean(samples: np.ndarray, *, level=0.95, resamples=4999, seed=0) -> Estimate
     metric's range. Equal trials give `low == high == value`: no variation was seen. That is not
     certainty: five successes in five runs still happen one time in twenty at a rate of 0.55.
     """
-    samples = _known(samples, "[..., T]", 1)
-    _check_interval(level, resamples, seed)
+    samples = known(samples, "[..., T]", 1)
+    check_interval(level, resamples, seed)
     trials = samples.shape[-1]
     rows = samples.reshape(-1, trials)
     finite = np.isfinite(rows).all(axis=-1)
@@ -77,13 +77,13 @@ def stratified(samples: np.ndarray, *, level=0.95, resamples=4999, seed=0) -> Es
     A trial shares its initialisation over the strata (data sets, say), so its mean over them is the
     unit that is resampled. The interval speaks of new trials on these strata, not of new strata.
     """
-    units = _known(samples, "[..., S, T]", 2).mean(axis=-2)
+    units = known(samples, "[..., S, T]", 2).mean(axis=-2)
     return mean(units, level=level, resamples=resamples, seed=seed)
 
 
 def slope(samples: np.ndarray, x: np.ndarray, *, level=0.95, resamples=4999, seed=0) -> Estimate:
     """Least-squares slope of `samples` `[..., X, T]` over `x` `[X]` per trial, then `mean`."""
-    samples, x = _known(samples, "[..., X, T]", 2), np.asarray(x, dtype=np.float64)
+    samples, x = known(samples, "[..., X, T]", 2), np.asarray(x, dtype=np.float64)
     count = samples.shape[-2]
     if x.shape != (count,) or not np.isfinite(x).all() or np.ptp(x) == 0:
         raise ValueError(f"x must be {count} finite points, two of them different, got {x}")
@@ -100,16 +100,16 @@ def ranks(samples: np.ndarray, *, level=0.95, resamples=4999, seed=0) -> Estimat
     2009, "Using the bootstrap to quantify the authority of an empirical ranking"). An unknown arm
     could stand anywhere: one NaN makes all ranks NaN.
     """
-    samples = _known(samples, "[A, T]", 2, exactly=True)
-    _check_interval(level, resamples, seed)
+    samples = known(samples, "[A, T]", 2, exactly=True)
+    check_interval(level, resamples, seed)
     arms, trials = samples.shape
     value, low, high = np.full((3, arms), np.nan)
     if np.isfinite(samples).all():
         value = _rank(samples.mean(axis=-1, keepdims=True))[:, 0]
         if trials > 1:
-            resampled = np.sort(_rank(_resampled_means(samples, resamples, seed)), axis=-1)
+            resampled = np.sort(_rank(resampled_means(samples, resamples, seed)), axis=-1)
             tail = np.full(arms, (1 - level) / 2)
-            low, high = _quantiles(resampled, tail, 1 - tail)
+            low, high = quantiles(resampled, tail, 1 - tail)
     return Estimate(value, low, high, trials)
 
 
@@ -131,7 +131,7 @@ def compare(
     reported: all zero give p 1 and effect 0; all the same other number gives p 0 and an infinite
     effect; p_equivalence is 0 inside the margin. As in `mean`: no variation was seen.
     """
-    samples, names = _known(samples, "[A, T]", 2, exactly=True), list(names)
+    samples, names = known(samples, "[A, T]", 2, exactly=True), list(names)
     if len(names) != len(samples) or len(set(names)) != len(names):
         raise ValueError(f"names must be {len(samples)} different names, one an arm, got {names}")
     if not 0 < margin < np.inf:
@@ -163,7 +163,7 @@ def against(samples: np.ndarray, value: float, *, alternative: str) -> tuple:
     A small p speaks for `alternative`: a mean 'greater' or 'less' than the value (chance, say), or
     either ('two-sided'). Equal trials give the limits: p 0 or 1 off the value, t = 0 on it.
     """
-    samples = _known(samples, "[A, T]", 2, exactly=True)
+    samples = known(samples, "[A, T]", 2, exactly=True)
     if not np.isfinite(value):
         raise ValueError(f"value must be finite, got {value}")
     if alternative not in ("greater", "less", "two-sided"):
@@ -188,7 +188,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def _known(samples, legend, axes, exactly=False):
+def known(samples, legend, axes, exactly=False):
     """Samples as float64 with NaN for all that is not finite; refuses a shape unlike `legend`."""
     samples = np.asarray(samples, dtype=np.float64)
     if samples.ndim < axes or (exactly and samples.ndim > axes) or 0 in samples.shape[-axes:]:
@@ -196,7 +196,8 @@ def _known(samples, legend, axes, exactly=False):
     return np.where(np.isfinite(samples), samples, np.nan)
 
 
-def _check_interval(level, resamples, seed):
+def check_interval(level, resamples, seed):
+    """Raises ValueError unless an interval can be made of these."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie strictly between 0 and 1, got {level}")
     if not isinstance(resamples, int | np.integer) or (resamples + 1) * (1 - level) < 2 - 1e-9:
@@ -231,7 +232,7 @@ def _bca(deviations, level, resamples, seed):
     limits = np.empty((2, len(deviations)))
     for start in range(0, len(deviations), _BLOCK):
         block = deviations[start : start + _BLOCK]
-        means = np.sort(_resampled_means(block, resamples, seed), axis=-1)
+        means = np.sort(resampled_means(block, resamples, seed), axis=-1)
         norm = np.sqrt((block**2).sum(axis=-1, keepdims=True))
         noise = 1e-9 * norm
         share = (np.mean(means < -noise, axis=-1) + np.mean(means <= noise, axis=-1)) / 2
@@ -240,11 +241,11 @@ def _bca(deviations, level, resamples, seed):
         acceleration = (units**2 * units).sum(axis=-1) / 6
         shifted = bias + tails
         levels = scipy.special.ndtr(bias + shifted / (1 - acceleration * shifted))
-        limits[:, start : start + _BLOCK] = _quantiles(means, *levels)
+        limits[:, start : start + _BLOCK] = quantiles(means, *levels)
     return limits
 
 
-def _resampled_means(rows, resamples, seed):
+def resampled_means(rows, resamples, seed):
     """Means `[E, R]` of rows `[E, T]` over trials drawn with replacement, the same for all rows."""
     trials = rows.shape[-1]
     generator = np.random.default_rng(seed)
@@ -255,7 +256,7 @@ def _resampled_means(rows, resamples, seed):
     return means
 
 
-def _quantiles(ordered, lower, upper):
+def quantiles(ordered, lower, upper):
     """Quantiles `[2, E]` of ascending rows `[E, R]` at levels `[E]`, rounded outwards."""
     count = ordered.shape[-1]
     places = np.stack([np.floor((count + 1) * lower), np.ceil((count + 1) * upper)], axis=-1)
