@@ -90,7 +90,7 @@ class Depths:
     @functools.cached_property
     def falls(self) -> fits.Fit:
         """Of every kind and variant, the fall of accuracy to chance over depth."""
-        return fits.logistic(self.depths, self.together, self.chance, 1.0)
+        return fits.logistic(self.depths, self.together, self.chance)
 
     def critical(self, k: int, v: int) -> str:
         """A critical depth in words, with its interval or its bound."""

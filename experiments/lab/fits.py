@@ -34,9 +34,9 @@ def logistic(x, samples, floor, ceiling=None, *, level=0.95, resamples=999, seed
     """Least-squares fit of a fall to `floor` to `samples` `[..., X, T]` over positions `x` `[X]`.
 
     The means over trials are fitted by `floor + (top - floor) / (1 + exp((x - critical) / scale))`,
-    with `top` from `floor` to `ceiling` (None: any) and `scale` from a tenth of the smallest
-    distance of positions to their range. Limits are jackknife t below 20 trials, from 20 on BCa
-    over refits to resampled trials. Where less than two positions lie on the slope (5 to 95 % of
+    with `top` from `floor` to `ceiling` (None: the highest mean) and `scale` from a tenth of the
+    smallest distance of positions to their range. Limits are jackknife t below 20 trials, from 20
+    on BCa over refits to resampled trials. Where less than two positions lie on the slope (5 to 95 % of
     the height) the positions between its neighbours cannot be told apart without trust in the
     logistic form: the interval of `critical` then contains both neighbours.
 
@@ -237,6 +237,7 @@ def _fit(x, y, highest):
     Levenberg and Marquardt; the top, in which the curve is linear, is solved for (variable
     projection: Kaufman 1975). Fits are independent of each other to the last bit.
     """
+    highest = y.max(axis=-1).clip(0) if highest == np.inf else np.full(len(y), highest)
     span, scales = x[-1] - x[0], _scales(x)
     lowest, most = np.array([x[0] - span, scales[0]]), np.array([x[-1] + span, scales[1]])
     theta = _start(x, y, highest, lowest, most)
@@ -294,6 +295,6 @@ def _start(x, y, highest, lowest, most):
         shared = np.zeros((len(block), len(grid)))
         for heights, curve in zip(block.T, curves, strict=True):  # as in statistics: no rounding
             shared += heights[:, None] * curve
-        top = np.clip(shared / power, 0, highest)
+        top = np.clip(shared / power, 0, highest[start : start + size, None])
         best[start : start + size] = np.argmin(top * (top * power - 2 * shared), axis=-1)
     return grid[best]
