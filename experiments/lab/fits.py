@@ -36,8 +36,8 @@ def logistic(x, samples, floor, ceiling=None, *, level=0.95, resamples=999, seed
     The means over trials are fitted by `floor + (top - floor) / (1 + exp((x - critical) / scale))`,
     with `top` from `floor` to `ceiling` (None: the highest mean) and `scale` from a tenth of the
     smallest distance of positions to their range. Limits are jackknife t below 20 trials, from 20
-    on BCa over refits to resampled trials. Where less than two positions lie on the slope (5 to 95 % of
-    the height) the positions between its neighbours cannot be told apart without trust in the
+    on BCa over refits to resampled trials. Where less than two positions lie on the slope (5 to 95
+    % of the height) the positions between its neighbours cannot be told apart without trust in the
     logistic form: the interval of `critical` then contains both neighbours.
 
     Nothing is extrapolated: a critical position past the last x is `inf` and one before the first
