@@ -6,6 +6,7 @@ import * as evolution from "./evolution.js";
 import * as runs from "./runs.js";
 
 export async function show(page, { name, parameters }) {
+  if (!name) throw new Error("No element is named here: choose one in the table");
   const [list, about] = await Promise.all([
     api.runs(),
     api.get(`elements/${encodeURIComponent(name)}`),

@@ -55,6 +55,10 @@ async function route() {
   }
   document.title = `${entry[0] || name} · periodic table of small networks`;
   const holder = h("div", { class: `page page-${page}` });
+  // What is slow to come must not look like the page before it.
+  const patience = setTimeout(() => {
+    if (mine === turn) fill(main, h("p", { class: "muted", role: "status" }, "Loading …"));
+  }, 200);
   try {
     const stop = await entry[1](holder, { name, parameters, alive: () => mine === turn });
     if (mine !== turn) {
@@ -64,6 +68,8 @@ async function route() {
     end = stop;
   } catch (error) {
     fill(holder, failed(error));
+  } finally {
+    clearTimeout(patience);
   }
   if (mine === turn) fill(main, holder);
 }
