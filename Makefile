@@ -1,11 +1,12 @@
 # make table   install, train the periodic table of 2,400 networks, say where it is
 # make web     install, and serve the page at http://localhost:5000 (ARGS=--port=5001 for another)
-# make test    install, check the style, run the whole suite
+# make test    install, check the style, run the whole suite on two cores (JOBS=4 for four)
 # make bench   speed, side by side with NumPy, PyTorch (where installed) and a plain vmap
 # make soak    50 kills at random moments and damaged files; the table must not change
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+JOBS ?= 2
 
 .PHONY: table web test bench soak clean
 
@@ -19,7 +20,7 @@ web: $(VENV)/installed
 test: $(VENV)/installed
 	$(RUN) -m ruff check --no-cache .
 	$(RUN) -m ruff format --no-cache --check .
-	$(RUN) -m pytest $(ARGS)
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 bench: $(VENV)/installed
 	$(RUN) -m experiments.bench_elements $(ARGS)
