@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import functools
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -17,6 +19,7 @@ from experiments.shell.run import Output, Plan, Task
 
 DRAWS = 1024  # draws of data held at once: bounds memory, whatever the number of trials
 BODIES = 96  # activations × slots that are compiled apart; beyond, the activation is traced
+STACK = 512 * 2**20  # bytes of address space for a compiling thread
 DONOR = 1  # the initialisation of donors; that of the networks on top of them is another
 
 
@@ -189,7 +192,7 @@ class Trainer:
         """Futures of the compiled program of every group in use: compilers run side by side."""
         for part in parts:
             if part.group not in self._compiling:
-                self._compiling[part.group] = _compilers().submit(self._compile, part)
+                self._compiling[part.group] = compilers().submit(self._compile, part)
         return self._compiling
 
     def _compile(self, part: Part):
@@ -272,15 +275,18 @@ class Trainer:
 
 
 @functools.cache
-def _compilers() -> concurrent.futures.Executor:
-    return concurrent.futures.ThreadPoolExecutor(min(8, cores()))
+def compilers() -> concurrent.futures.Executor:
+    """Threads with room for deep programs: every hidden layer nests a few levels further."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 100_000))
+    usual, count = threading.stack_size(STACK), min(8, cores())
+    pool, together = concurrent.futures.ThreadPoolExecutor(count), threading.Barrier(count)
+    concurrent.futures.wait([pool.submit(together.wait) for _ in range(count)])  # all have begun
+    threading.stack_size(usual)
+    return pool
 
 
 def plan(config: Population, name: str, trainer: Trainer | None = None) -> Plan:
-    """What the shell must know to train a population as the study called `name`.
-
-    A `trainer` of this population may have begun to compile.
-    """
+    """What the shell must know to train a population; its `trainer` may have begun to compile."""
     trainer = trainer or Trainer(config)
     return Plan(
         name,

@@ -324,6 +324,20 @@ def test_most_numbers_of_trials_share_a_compiled_program():
     assert shapes(8) != shapes(9)
 
 
+def test_a_compiler_has_room_for_sixty_four_layers():
+    slots = (2,) * 64
+
+    def trace(depth):
+        params = network.initial(slots, "tanh", np.ones(network.kernel_count(slots), np.float32))
+        used = network.Used(depth)
+        return network.gradient(
+            params, np.ones((2, 3), np.float32), "tanh", False, jax.numpy.cos, used
+        )
+
+    shapes = elements_training.compilers().submit(jax.eval_shape, trace, np.int32(64)).result()
+    assert len(shapes["params"]) == 65
+
+
 def test_samples_of_about_a_size_share_a_program():
     sizes = (50, 100, 200, 500, 1000)
     arms = tuple(Arm(MIXED[0], samples=n) for n in sizes)
