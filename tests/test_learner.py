@@ -206,6 +206,22 @@ def test_the_tuned_protocol_is_either_of_the_two(adaptive):
     np.testing.assert_allclose(flat(run(trial()).params), flat(expected), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gd", "adam"])
+def test_the_tuned_optimiser_moves_as_the_one_it_stands_for(name):
+    """Of the same gradients: nothing else can differ, so 1e-6 holds on every machine."""
+    hyper = learner.Hyper(np.float32(0.05), adaptive=name == "adam")
+    both = [learner.protocol(kind).optimiser(hyper) for kind in (learner.TUNED, name)]
+    params = np.linspace(-1, 1, 7, dtype=np.float32)
+    states = [one.init(params) for one in both]
+    for step in range(5):
+        gradient = np.sin(params * (step + 1))
+        moves, states = zip(
+            *(one.update(gradient, state) for one, state in zip(both, states, strict=True)),
+            strict=True,
+        )
+        np.testing.assert_allclose(*moves, rtol=1e-6)
+
+
 def test_a_gain_scales_the_initial_weights_alone():
     one = learner.learner(ROWS[1:3], False, learner.protocol("gd"), "tanh")
     plain, doubled = (
