@@ -9,20 +9,32 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from apoptosis import evidence, fitness, moments, neurons, preservation, renewal, selection
+from apoptosis import (
+    distillation,
+    evidence,
+    fitness,
+    moments,
+    neurons,
+    preservation,
+    renewal,
+    selection,
+)
 from apoptosis import transform as types
 
 SCOPES = ("group", "global")
 SHARES = ("all", "mature")
+FITTED = ("newborns", "group")
 
 
 class Preservation(NamedTuple):
-    """How what the dying gave is kept: `absorb` as in `preservation.absorb`; newborns are fitted
-    by `steps` of local regression (`preservation.regress`), or not if 0."""
+    """How what the dying gave is kept: `absorb` as in `preservation.absorb`; then, unless `steps`
+    is 0, so many steps of local regression fit the newborns (`preservation.regress`) or, with
+    `fitted="group"`, the newborns and all outgoing weights (`distillation.fit`)."""
 
     absorb: str = "least_squares"
     steps: int = 0
     ridge: float = 1e-6
+    fitted: str = "newborns"
 
 
 def replace(
@@ -62,6 +74,7 @@ def replace(
         ("scope", scope, SCOPES),
         ("share_of", share_of, SHARES),
         ("absorb", keep.absorb if keep else "none", preservation.METHODS),
+        ("fitted", keep.fitted if keep else "newborns", FITTED),
     ):
         if value not in allowed:
             raise ValueError(f"{name} must be of {allowed}, got {value!r}")
@@ -90,7 +103,8 @@ def replace(
             scores.append(score)
             eligible.append(fit if threshold is None else fit & (score <= threshold))
         mature = [known[group.name].age >= maturity for group in found]
-        many = [jnp.sum(m) if share_of == "mature" else len(m) for m in mature]
+        old = mature if share_of == "mature" else [known[g.name].age >= 0 for g in found]
+        many = [jnp.sum(flags) for flags in old]
         if scope == "global":
             count, rest = selection.quota(state[""], rate, sum(many))
             state, some = {"": rest}, (count > 0) & jnp.any(jnp.concatenate(eligible))
@@ -116,16 +130,10 @@ def replace(
                     selection.lowest(score, one, fit)
                     for score, (one, _), fit in zip(scores, due, eligible, strict=True)
                 ]
-            report = types.still(known)
             own_draw = None if initial is None else drawn(initial(of_fresh), params)
-            for index, group in enumerate(found):
-                own, one = jax.random.fold_in(of_births, index), dying[index]
-                leaves, parents, change = _renew(
-                    own, group, leaves, own_draw, scores[index], one, known[group.name], born, keep
-                )
-                report.died[group.name], report.born[group.name] = one, one
-                report.parents[group.name] = parents.astype(jnp.int32)
-                report.change[group.name] = jnp.where(jnp.any(one), jnp.float32(change), 0)
+            leaves, report = renewed(
+                of_births, found, leaves, own_draw, scores, dying, known, born, keep
+            )
             opt_state = moments.renew(policy, params, opt_state, found, report.born, report.parents)
             return leaves, opt_state, report
 
@@ -135,6 +143,36 @@ def replace(
         return jax.tree.unflatten(tree, leaves), opt_state, state, report
 
     return types.ApoptosisTransform(init, update)
+
+
+def renewed(
+    key: jax.Array,
+    found: Sequence[neurons.Found],
+    leaves: Sequence[jax.Array],
+    own_draw: Sequence[jax.Array] | None,
+    scores: Sequence[jax.Array],
+    chosen: Sequence[jax.Array],
+    known: evidence.Evidence,
+    born: renewal.Renewal,
+    keep: Preservation | None = None,
+) -> tuple[list[jax.Array], types.Report]:
+    """The leaves after the `chosen [N]` of each group gave their places to newborns, and the
+    report, by which all of them died and were born.
+
+    `own_draw` are leaves drawn by the model's initialiser, if it has one.
+    """
+    report = types.still(known)
+    for index, group in enumerate(found):
+        own, one, name = jax.random.fold_in(key, index), chosen[index], group.name
+        leaves, parents, mates, change = _renew(
+            own, group, leaves, own_draw, scores[index], one, known[name], born, keep
+        )
+        report.died[name], report.born[name] = one, one
+        report.parents[name] = parents.astype(jnp.int32)
+        report.mates[name] = mates.astype(jnp.int32)
+        report.fitness[name] = jnp.where(one, jnp.float32(scores[index]), 0)
+        report.change[name] = jnp.where(jnp.any(one), jnp.float32(change), 0)
+    return leaves, report
 
 
 def present(found: Sequence[neurons.Found], known: evidence.Evidence) -> list[neurons.Found]:
@@ -158,7 +196,7 @@ def drawn(fresh, params) -> list[jax.Array]:
 
 
 def _renew(key, group, leaves, own_draw, scores, dying, watched, born, keep):
-    """One group's leaves after the event, its newborns' parents, and the change it made."""
+    """One group's leaves after the event, its newborns' parents and mates, and the change made."""
     of_fresh, of_birth = jax.random.split(key)
     before, biases = group.rows(leaves), [leaves[place] for place in group.next_bias]
     fresh = group.rows(own_draw) if own_draw else renewal.fresh(of_fresh, group, before)
@@ -168,8 +206,17 @@ def _renew(key, group, leaves, own_draw, scores, dying, watched, born, keep):
             keep.absorb, group, before, biases, watched, dying, keep.ridge
         )
     scene = renewal.Scene(absorbed, fresh, scores, dying, watched)
-    rows, parents = born.make(of_birth, group, scene)
-    if keep and keep.steps:
+    rows, parents, mates = born.make(of_birth, group, scene)
+    if keep and keep.steps and keep.fitted == "group":
+        if not born.silent and not preservation.computable(group, watched):
+            raise ValueError(
+                f"group {group.name!r} needs births with outgoing weights 0: the outputs of its "
+                "newborns cannot be computed, for want of an activation or of recorded inputs"
+            )
+        rows, moved = distillation.fit(
+            group, rows, moved, before, biases, watched, dying, keep.steps
+        )
+    elif keep and keep.steps:
         rows, moved = preservation.regress(
             group, rows, before, absorbed, moved, watched, dying, keep.steps
         )
@@ -177,19 +224,21 @@ def _renew(key, group, leaves, own_draw, scores, dying, watched, born, keep):
     leaves = group.put(leaves, rows)
     for place, bias in zip(group.next_bias, moved, strict=True):
         leaves[place] = bias
-    return leaves, parents, change
+    return leaves, parents, mates, change
 
 
 def _change(group, watched, dying, parents, born, keep, before, after):
     """See `transform.Report.change`."""
-    h, regressed = watched.outputs, bool(keep and keep.steps)
+    h = watched.outputs
+    computable = preservation.computable(group, watched)
+    fitted = keep is not None and keep.steps > 0 and (computable or keep.fitted == "newborns")
     if not h.shape[0]:
         return jnp.nan
-    if born.silent and not regressed:
+    if born.silent and not fitted:
         now = jnp.where(dying, 0, h)
-    elif born.known and not regressed:
+    elif born.known and not fitted:
         now = jnp.where(dying, h[:, jnp.maximum(parents, 0)], h)
-    elif group.activation is not None and watched.inputs.shape[0] and not group.of(neurons.SCALE):
+    elif computable:
         now = jnp.where(dying, preservation.outputs(group, after[0], watched.inputs), h)
     else:
         return jnp.nan

@@ -1,4 +1,4 @@
-"""What is known of each neuron, gathered in the training step from activations and gradients.
+"""What is known of each neuron, gathered in the training step from activations and the gradient.
 
 Shapes: `N` neurons of a group, `R` recorded samples, `D` inputs of a group's layer.
 """
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from apoptosis import neurons, transform
 
 MEASURES = ("activation", "mean", "square", "taylor", "gradient", "contribution")
-NEED_GRADIENTS = ("taylor", "gradient")
+NEED_GRADIENT = ("taylor", "gradient")
 
 
 class Watched(NamedTuple):
@@ -87,7 +87,7 @@ def gather(
     evidence: Evidence,
     params,
     activations: dict[str, jax.Array],
-    gradients: dict[str, jax.Array] | None = None,
+    gradient=None,
     inputs: dict[str, jax.Array] | None = None,
     *,
     groups: Sequence[neurons.NeuronGroup] | None = None,
@@ -96,16 +96,24 @@ def gather(
     """The evidence after one more step.
 
     `activations` are each group's outputs, `[..., N]` over batch and positions (or the group's own
-    axes in place of N), `gradients` those of the loss (its mean over the batch) with respect to
-    them, of the same shape, `inputs [..., D]` what its layer takes in. Averages forget by `decay`
-    a step. What a step adds, with h an output and g its gradient:
+    axes in place of N); a part of the batch will do. `gradient` is that of the loss (its mean over
+    the batch) with respect to `params`, of their structure; `inputs [..., D]` what a group's layer
+    takes in. Averages forget by `decay` a step. What a step adds, with h an output:
 
     - `activation`: mean |h|; `mean`: mean h; `square`: mean h²
-    - `taylor`: |Σ h·g|, the sum over batch and positions taken first (Molchanov et al. 2019)
-    - `gradient`: sqrt(Σ g²)
+    - `taylor`: |Σ h·∂L/∂h|, summed over batch and positions first (Molchanov et al. 2019)
+    - `gradient`: norm of ∂L/∂w over its incoming weights and bias w
     - `contribution`: mean |h| · Σ |outgoing weights| (Dohare et al. 2024, eq. 1)
+
+    As h reaches the loss through its outgoing weights v alone, and linearly, Σ h·∂L/∂h is
+    Σ v·∂L/∂v, over the whole batch and for nothing. So the loss must not read v elsewhere (in a
+    penalty, say).
     """
     leaves, after = jax.tree.leaves(params), {}
+    if gradient is not None and jax.tree.structure(gradient) != jax.tree.structure(params):
+        shapes = " and ".join(str(jax.tree.structure(tree)) for tree in (params, gradient))
+        raise ValueError(f"the gradient must have the structure of the parameters, got {shapes}")
+    slopes = None if gradient is None else jax.tree.leaves(gradient)
     for group in neurons.find(groups, params):
         if group.name not in evidence:
             continue
@@ -113,10 +121,8 @@ def gather(
             raise ValueError(f"activations lack group {group.name!r}, got {sorted(activations)}")
         old = evidence[group.name]
         h = _flat(activations[group.name], group)
-        if set(old.sums) & set(NEED_GRADIENTS):
-            if gradients is None or group.name not in gradients:
-                raise ValueError(f"{tuple(old.sums)} need the gradients of group {group.name!r}")
-            g = _flat(gradients[group.name], group)
+        if slopes is None and set(old.sums) & set(NEED_GRADIENT):
+            raise ValueError(f"{NEED_GRADIENT} need the gradient, got None; kept {list(old.sums)}")
         seen = {}
         for measure in old.sums:
             match measure:
@@ -127,9 +133,12 @@ def gather(
                 case "square":
                     seen[measure] = jnp.mean(h**2, 0)
                 case "taylor":
-                    seen[measure] = jnp.abs(jnp.sum(h * g, 0))
+                    both = (_rows(group, tree, neurons.OUTGOING) for tree in (leaves, slopes))
+                    pairs = zip(*both, strict=True)
+                    seen[measure] = jnp.abs(sum(jnp.sum(v * g, 1) for v, g in pairs))
                 case "gradient":
-                    seen[measure] = jnp.sqrt(jnp.sum(g**2, 0))
+                    own = _rows(group, slopes, neurons.INCOMING, neurons.BIAS)
+                    seen[measure] = jnp.sqrt(sum(jnp.sum(g**2, 1) for g in own))
                 case "contribution":
                     seen[measure] = jnp.mean(jnp.abs(h), 0) * outgoing_sum(group, leaves)
         active = jnp.any(h > 0, 0)
@@ -164,9 +173,13 @@ def renewed(evidence: Evidence, report: transform.Report) -> Evidence:
 
 def outgoing_sum(group: neurons.Found, leaves) -> jax.Array:
     """Σ |outgoing weights| of each neuron, `[N]`."""
-    parts = [group.parts[index] for index in group.of(neurons.OUTGOING)]
-    rows = [part.rows(leaves[part.leaf]).astype(jnp.float32) for part in parts]
-    return sum(jnp.sum(jnp.abs(own), 1) for own in rows)
+    return sum(jnp.sum(jnp.abs(own), 1) for own in _rows(group, leaves, neurons.OUTGOING))
+
+
+def _rows(group: neurons.Found, leaves, *kinds: str) -> list[jax.Array]:
+    """The group's rows `[N, K]` of these kinds of parts, in float32."""
+    parts = [part for part in group.parts if part.kind in kinds]
+    return [part.rows(leaves[part.leaf]).astype(jnp.float32) for part in parts]
 
 
 def _flat(values: jax.Array, group: neurons.Found) -> jax.Array:

@@ -11,11 +11,13 @@ from apoptosis import transform as types
 
 
 class Fading(NamedTuple):
-    """`step` updates so far; by group which neurons are fading `[N]`, and the fraction carried."""
+    """`step` updates so far; by group which neurons are fading `[N]`, the fraction carried, and the
+    scores `[N]` by which they were chosen."""
 
     step: jax.Array
     fading: dict[str, jax.Array]
     carried: dict[str, jax.Array]
+    scores: dict[str, jax.Array]
 
 
 def fade(
@@ -54,7 +56,9 @@ def fade(
     def init(params):
         found = neurons.find(groups, params)
         nobody = {group.name: jnp.zeros(group.size, bool) for group in found}
-        return Fading(jnp.zeros((), jnp.int32), nobody, {g.name: jnp.zeros(()) for g in found})
+        scores = {group.name: jnp.zeros(group.size) for group in found}
+        none = {group.name: jnp.zeros(()) for group in found}
+        return Fading(jnp.zeros((), jnp.int32), nobody, none, scores)
 
     def update(key, params, opt_state, state, known):
         found = engine.present(neurons.find(groups, params), known)
@@ -64,19 +68,20 @@ def fade(
         starts = step % interval == 0
         since = step - interval * (step // interval)  # 0 where a generation starts
         left = jnp.where(step >= interval, steps - since, 0)  # of the fading, this one included
-        fading, carried = dict(state.fading), dict(state.carried)
+        fading, carried, scores = dict(state.fading), dict(state.carried), dict(state.scores)
         for index, group in enumerate(found):
             own = known[group.name]
 
             def chosen(carry, index=index, group=group, own=own):
-                _, rest = carry
+                _, rest, _ = carry
                 one = jax.random.fold_in(of_scores, index)
-                score = scoring.score(one, group, leaves, own)
-                count, rest = selection.quota(rest, rate, group.size)
-                return selection.lowest(score, count, own.age >= maturity), rest
+                score = jnp.float32(scoring.score(one, group, leaves, own))
+                count, rest = selection.quota(rest, rate, jnp.sum(own.age >= 0))
+                return selection.lowest(score, count, own.age >= maturity), rest, score
 
-            fading[group.name], carried[group.name] = types.lazily(
-                starts, chosen, (fading[group.name], carried[group.name])
+            name = group.name
+            fading[name], carried[name], scores[name] = types.lazily(
+                starts, chosen, (fading[name], carried[name], scores[name])
             )
         factor = (left - 1) / jnp.maximum(left, 1)
         for group in found:
@@ -89,18 +94,14 @@ def fade(
 
         def rebirth(carry):
             leaves, opt_state, fading, _ = carry
-            report, fading = types.still(known), dict(fading)
+            fading = dict(fading)
             own_draw = None if initial is None else engine.drawn(initial(of_fresh), params)
-            for index, group in enumerate(found):
-                name, rows = group.name, group.rows(leaves)
-                one, gone = jax.random.fold_in(of_births, index), fading[group.name]
-                fresh = group.rows(own_draw) if own_draw else renewal.fresh(one, group, rows)
-                scene = renewal.Scene(rows, fresh, jnp.zeros(group.size), gone, known[name])
-                rows, parents = born.make(one, group, scene)
-                leaves = group.put(leaves, rows)
-                report.died[name], report.born[name] = gone, gone
-                report.parents[name] = parents.astype(jnp.int32)
-                fading[name] = jnp.zeros_like(gone)
+            gone, last = ([own[g.name] for g in found] for own in (fading, scores))
+            leaves, report = engine.renewed(
+                of_births, found, leaves, own_draw, last, gone, known, born
+            )
+            report = report._replace(change=types.still(known).change)  # by now they are silent
+            fading.update({g.name: jnp.zeros_like(fading[g.name]) for g in found})
             opt_state = moments.renew(policy, params, opt_state, found, report.born, report.parents)
             return leaves, opt_state, fading, report
 
@@ -109,6 +110,6 @@ def fade(
             (left == 1) & some, rebirth, (leaves, opt_state, fading, types.still(known))
         )
         params = jax.tree.unflatten(tree, leaves)
-        return params, opt_state, Fading(step, fading, carried), report
+        return params, opt_state, Fading(step, fading, carried, scores), report
 
     return types.ApoptosisTransform(init, update)

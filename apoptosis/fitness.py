@@ -48,7 +48,7 @@ def taylor() -> Fitness:
 
 
 def gradient() -> Fitness:
-    """Norm of the loss's gradient with respect to its outputs."""
+    """Norm of the loss's gradient with respect to its incoming weights and bias."""
     return _averaged("gradient")
 
 
@@ -63,7 +63,7 @@ def contribution() -> Fitness:
 
 
 def grad_activation() -> Fitness:
-    """Norm of the outputs times norm of their gradients, which bounds `taylor` from above."""
+    """Root mean square output times `gradient`, the prototype's product of norms."""
 
     def score(key, group, leaves, watched):
         return jnp.sqrt(watched.average("square")) * watched.average("gradient")

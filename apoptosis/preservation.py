@@ -101,6 +101,12 @@ def change(group, h, before, now, after) -> jax.Array:
     return jnp.sqrt(jnp.mean((new - old) ** 2)) / jnp.maximum(size, 1e-12)
 
 
+def computable(group: neurons.Found, watched: evidence.Watched) -> bool:
+    """Can the outputs of the group's neurons be had from its rows and the recorded inputs?"""
+    plain = group.activation is not None and not group.of(neurons.SCALE)
+    return plain and watched.inputs.shape[0] > 0
+
+
 def outputs(group: neurons.Found, rows, inputs: jax.Array) -> jax.Array:
     """The neurons' outputs `[R, N]` at the recorded inputs `[R, D]`, of these rows.
 

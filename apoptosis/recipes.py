@@ -1,13 +1,21 @@
-"""Ready-made transforms: ours, the controls, and the field's own methods.
+"""Ready-made transforms: ours (some from `preserving`), the control, and the field's own methods
+(from `published`).
 
 Every recipe takes `groups` (those of a plain MLP or of our transformer if None), and every one
 that renews neurons `moments`, the policy for the optimiser's memory, and `initial`, the model's
-initialiser (see `engine.replace`). Rates, intervals and strengths may be traced.
+initialiser (see `engine.replace`). Rates, intervals, noise and strengths may be traced. `RECIPES`
+lists them all by name.
+
+The defaults, 10 % of each layer every 500 updates, are those of the prototype of this project, as
+are the ideas whose docstrings name it.
 """
+
+from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from apoptosis import combine, drift, engine, fade, fitness, renewal
+from apoptosis import combine, engine, fitness, preserving, published, renewal
+from apoptosis import growth as growing
 from apoptosis.transform import ApoptosisTransform
 
 
@@ -41,137 +49,22 @@ def standard(
     maturity=0,
     scoring=None,
     born=None,
+    noise=0.1,
     scope="group",
 ) -> ApoptosisTransform:
-    """The least fit die, and mutated survivors take their place.
+    """The least fit die, and mutated survivors take their place, outgoing weights and all.
 
-    Fitness is `fitness.grad_activation` and renewal `renewal.mutation(0.1)` unless given.
+    Fitness is `fitness.grad_activation` and renewal `renewal.mutation(noise)`, relative to the
+    parent's norm, unless given. The prototype's noise was 0.3, absolute.
     """
     inner = engine.replace(
         rate,
         scoring or fitness.grad_activation(),
-        born or renewal.mutation(0.1),
+        born or renewal.mutation(noise),
         groups=groups,
         policy=moments,
         maturity=maturity,
         scope=scope,
-    )
-    return combine.every(interval, inner)
-
-
-def redo(
-    rate=1.0, interval=1000, *, threshold=0.025, groups=None, moments="zero", initial=None
-) -> ApoptosisTransform:
-    """ReDo (Sokar et al. 2023): neurons whose mean |h| is at most `threshold` of their layer's
-    start afresh, with outgoing weights 0. `rate` caps the share of a layer at one event.
-
-    The paper: τ = 0.025 for DQN's default replay ratio (0.1 elsewhere), every 1,000 steps.
-    """
-    inner = engine.replace(
-        rate,
-        fitness.redo(),
-        renewal.random(),
-        groups=groups,
-        policy=moments,
-        initial=initial,
-        threshold=threshold,
-    )
-    return combine.every(interval, inner)
-
-
-def continual_backprop(
-    rate=1e-4, interval=1, *, maturity=100, groups=None, moments="zero", initial=None
-) -> ApoptosisTransform:
-    """Continual backpropagation (Dohare et al. 2024, algorithm 1): of the mature neurons, the share
-    `rate` a step of the lowest contribution utility starts afresh, with outgoing weights 0; its
-    mean output goes into the next bias.
-
-    The paper: utilities averaged with decay 0.99 (see `evidence.gather`), maturity 100, rates of
-    1e-6 to 1e-3.
-    """
-    inner = engine.replace(
-        rate,
-        fitness.contribution(),
-        renewal.random(),
-        groups=groups,
-        policy=moments,
-        initial=initial,
-        maturity=maturity,
-        share_of="mature",
-        keep=engine.Preservation("mean"),
-    )
-    return inner if isinstance(interval, int) and interval == 1 else combine.every(interval, inner)
-
-
-def self_normalized_resets(
-    rate=1.0, interval=1, *, rejection=0.02, maturity=100, groups=None, moments="zero", initial=None
-) -> ApoptosisTransform:
-    """Self-Normalized Resets (Farias & Jozefiak 2025, algorithm 1): a neuron that has been inactive
-    for longer than all but the share `rejection` of its own gaps between firings starts afresh.
-
-    `rate` caps the share of a layer at one event. The gaps are taken as geometric (see
-    `fitness.firing`), and judged from `maturity` steps on; `rejection` is the paper's η.
-    """
-    inner = engine.replace(
-        rate,
-        fitness.firing(),
-        renewal.random(),
-        groups=groups,
-        policy=moments,
-        initial=initial,
-        maturity=maturity,
-        threshold=rejection,
-    )
-    return inner if isinstance(interval, int) and interval == 1 else combine.every(interval, inner)
-
-
-def shrink_and_perturb(
-    rate=0.2, interval=500, *, noise=0.01, groups=None, initial=None
-) -> ApoptosisTransform:
-    """Shrink and perturb (Ash & Adams 2020): all weights times 1 − `rate`, plus `noise` times a
-    draw of the initialiser `initial(key)`, or a standard normal one.
-
-    The paper: at each new batch of data, shrinkage 0.4 to 0.6 and noise of deviation 0.01.
-    """
-    return combine.every(interval, drift.shrink(rate, noise, groups=groups, initial=initial))
-
-
-def l2_init(rate=1e-5, interval=1, *, groups=None) -> ApoptosisTransform:
-    """L2 Init (Kumar et al. 2023): all weights are drawn to where they started, see
-    `drift.towards_start`; the paper's λ of 1e-2 to 1e-5 goes with rate = 2 λ · learning rate."""
-    inner = drift.towards_start(rate, groups=groups)
-    return inner if isinstance(interval, int) and interval == 1 else combine.every(interval, inner)
-
-
-def functional(
-    rate=0.1,
-    interval=500,
-    *,
-    groups=None,
-    moments="zero",
-    initial=None,
-    maturity=0,
-    scoring=None,
-    born=None,
-    absorb="least_squares",
-    preservation_steps=0,
-) -> ApoptosisTransform:
-    """The least fit die after the survivors have absorbed what they gave (`preservation.absorb`),
-    and newborns start with outgoing weights 0, or, with `preservation_steps` of local regression,
-    doing what the survivors left undone.
-
-    It needs recorded outputs, `evidence.init(..., record=R)`, R well above the number of neurons,
-    and for the regression also inputs. Fitness is `fitness.taylor` unless given.
-    """
-    inner = engine.replace(
-        rate,
-        scoring or fitness.taylor(),
-        born or renewal.random(),
-        groups=groups,
-        policy=moments,
-        initial=initial,
-        maturity=maturity,
-        keep=engine.Preservation(absorb, preservation_steps),
     )
     return combine.every(interval, inner)
 
@@ -194,9 +87,18 @@ def functional_similar(
 
 
 def crossover(
-    rate=0.1, interval=500, *, how="uniform", groups=None, moments="zero", maturity=0, scoring=None
+    rate=0.1,
+    interval=500,
+    *,
+    how="uniform",
+    noise=0.0,
+    groups=None,
+    moments="zero",
+    maturity=0,
+    scoring=None,
 ) -> ApoptosisTransform:
-    """As `standard`, with children of two distinct survivors (`renewal.crossover`)."""
+    """As `standard`, with children of two distinct survivors (`renewal.crossover`): `how` is
+    `uniform`, `fitness` or `blend`, `noise` relative to the child's own norm. The prototype's."""
     return standard(
         rate,
         interval,
@@ -204,40 +106,13 @@ def crossover(
         moments=moments,
         maturity=maturity,
         scoring=scoring,
-        born=renewal.crossover(how),
+        born=renewal.crossover(how, noise=noise),
     )
 
 
 def continuous(rate=0.02, interval=100, **settings) -> ApoptosisTransform:
-    """`standard` in small steps: 2 % every 100 updates."""
+    """`standard` in small steps: 2 % every 100 updates, the prototype's; so is the idea."""
     return standard(rate, interval, **settings)
-
-
-def gradual_fade(
-    rate=0.1,
-    interval=500,
-    *,
-    fade_steps=100,
-    groups=None,
-    moments="zero",
-    initial=None,
-    maturity=0,
-    scoring=None,
-) -> ApoptosisTransform:
-    """The least fit fade over `fade_steps` updates, and start afresh at the end (`fade.fade`).
-
-    Fitness is `fitness.taylor` unless given.
-    """
-    return fade.fade(
-        rate,
-        interval,
-        fade_steps,
-        scoring or fitness.taylor(),
-        groups=groups,
-        policy=moments,
-        initial=initial,
-        maturity=maturity,
-    )
 
 
 def layer_level(
@@ -251,11 +126,13 @@ def layer_level(
     maturity=0,
     scoring=None,
     born=None,
+    noise=0.1,
 ) -> ApoptosisTransform:
     """As `standard`, at rates that go by the vitality of the layers, in three zones.
 
     A layer's vitality is the mean fitness of its neurons over the mean of that over all layers.
-    Below `weak` the rate doubles, above `vital` nobody dies; in between it is `rate`.
+    Below `weak` the rate doubles (to 1 at most), above `vital` nobody dies; in between it is
+    `rate`. The idea is the prototype's; here it runs under the same optimiser as every other arm.
     """
 
     def weigh(scores):
@@ -265,10 +142,135 @@ def layer_level(
     inner = engine.replace(
         rate,
         scoring or fitness.grad_activation(),
-        born or renewal.mutation(0.1),
+        born or renewal.mutation(noise),
         groups=groups,
         policy=moments,
         maturity=maturity,
         weigh=weigh,
     )
     return combine.every(interval, inner)
+
+
+def growth(
+    rate=0.1,
+    interval=500,
+    *,
+    limit=1.5,
+    groups=None,
+    moments="zero",
+    initial=None,
+    born=None,
+    scoring=None,
+) -> ApoptosisTransform:
+    """Nobody dies; the share `rate` of the neurons that there were at the start is born at each
+    event, until there are `limit` times as many (the prototype's 1.3, 1.5 and 1.7).
+
+    Shapes are static: the model is declared with the capacity, `unborn.capacity(width, limit)`, and
+    whoever is not born yet has weights that are all 0. In a study, on networks of the width that
+    all other arms have, so that the arms start from the same function and stay paired:
+
+        wide = Model(width=unborn.capacity(width, 1.7))       # room for every limit up to 1.7
+        params = unborn.widened(small_params, 1.7, groups)    # or silenced(wide_params, width)
+        optimiser = unborn.masked(optimiser, groups)          # relu, gelu, tanh do without
+        transform = recipes.growth(limit=limit, groups=groups)    # limit may be traced
+
+    Of our transformer only the feed-forward groups can be widened: name them, as
+    `[g for g in neurons.transformer(layers) if g.name.endswith("/mlp")]`. Other recipes run in the
+    same wide program by `unborn.spared(recipe, groups)`, as if the network were as small as it was.
+
+    Births preserve the function: newborns start afresh with outgoing weights 0 unless `born` is
+    given (`renewal.split()` is Net2Net's, Chen et al. 2016; `renewal.mutation(outgoing="zero")`).
+    Parents go by `scoring`, `fitness.grad_activation` unless given.
+    """
+    inner = growing.grow(
+        rate,
+        limit,
+        born or renewal.random(),
+        groups=groups,
+        policy=moments,
+        initial=initial,
+        scoring=scoring or fitness.grad_activation(),
+    )
+    return combine.every(interval, inner)
+
+
+def hybrid(
+    rate=0.1,
+    interval=500,
+    *,
+    overlap=250,
+    noise=0.1,
+    groups=None,
+    moments="zero",
+    initial=None,
+    maturity=0,
+    scoring=None,
+    born=None,
+    absorb="none",
+) -> ApoptosisTransform:
+    """Births, then deaths: at each event the share `rate` is born, lives alongside the others for
+    `overlap` updates, and then as many of all, newborns included, die, the least fit first.
+
+    Where `standard` puts a newborn in the place of one that died, here it has to prove itself
+    before anyone dies for it, and may be the one to go. The number of neurons after a cycle is
+    constant (`growth.turn_over`). The room is what `unborn.widened(params, 1 + rate)` leaves free;
+    in a network without any the first cycle's deaths make it, so that never more neurons live than
+    in any other arm. Newborns are mutants (`noise` relative to the parent) that start with outgoing
+    weights 0, and so without effect, unless `born` is given; `absorb` (see `preservation.absorb`)
+    is what survivors take over from the dead. `maturity` above `overlap` spares newborns in their
+    first cycle. Fitness is `fitness.grad_activation` unless given. The idea is the prototype's, of
+    births and deaths in turn; prune-and-regrow at constant size is Mocanu et al.'s (2018), of
+    weights.
+    """
+    return growing.turn_over(
+        rate,
+        interval,
+        overlap,
+        scoring or fitness.grad_activation(),
+        born or renewal.mutation(noise, outgoing="zero"),
+        groups=groups,
+        policy=moments,
+        initial=initial,
+        maturity=maturity,
+        keep=engine.Preservation(absorb) if absorb != "none" else None,
+    )
+
+
+functional = preserving.functional
+distillation = preserving.distillation
+gradual_fade = preserving.gradual_fade
+redo = published.redo
+continual_backprop = published.continual_backprop
+self_normalized_resets = published.self_normalized_resets
+shrink_and_perturb = published.shrink_and_perturb
+l2_init = published.l2_init
+
+RECIPES: dict[str, Callable[..., ApoptosisTransform]] = {
+    make.__name__: make
+    for make in (
+        none,
+        random,
+        standard,
+        functional,
+        functional_similar,
+        gradual_fade,
+        continuous,
+        distillation,
+        crossover,
+        growth,
+        hybrid,
+        layer_level,
+        continual_backprop,
+        redo,
+        self_normalized_resets,
+        shrink_and_perturb,
+        l2_init,
+    )
+}
+
+
+def named(name: str) -> Callable[..., ApoptosisTransform]:
+    """The recipe of this name; raises ValueError for one that there is not."""
+    if name not in RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {name!r}")
+    return RECIPES[name]

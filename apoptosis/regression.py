@@ -171,15 +171,12 @@ def _layer(key, fan_in, width, gain):
     return {"kernel": kernel(key, fan_in, width, gain), "bias": jnp.zeros(width)}
 
 
-def predict(network: Network, params: dict, x: jax.Array, nudge=0.0) -> tuple:
-    """`(prediction [], hidden [H])` for one input `[I]`; `nudge [H]` is added to the hidden.
-
-    The gradient by a nudge of 0 is the gradient by the hidden activations.
-    """
+def predict(network: Network, params: dict, x: jax.Array) -> tuple:
+    """`(prediction [], hidden [H])` for one input `[I]`."""
     hidden = x
     if network.hidden:
         function = ACTIVATIONS[network.activation].function
-        hidden = function(_dense(params["hidden"], x)) + nudge
+        hidden = function(_dense(params["hidden"], x))
     return _dense(params["output"], hidden)[0], hidden
 
 

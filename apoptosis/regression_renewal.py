@@ -48,7 +48,6 @@ def renewing(
     `record` inputs (at most `every`); in between nothing is recorded.
     """
     own, record = groups(network), min(record, every)
-    need_gradients = set(keep) & set(evidence.NEED_GRADIENTS)
 
     def init(key):
         params = regression.weights(key, network)
@@ -56,20 +55,14 @@ def renewing(
         return State(params, optimiser.init(params), transform.init(params), known)
 
     def step(state, x, y):
-        def error(params, nudge):
-            prediction, hidden = regression.predict(network, params, x, nudge)
+        def error(params):
+            prediction, hidden = regression.predict(network, params, x)
             return jnp.square(prediction - y), hidden
 
-        params, nudge = state.params, jnp.zeros(network.hidden)
-        if need_gradients:
-            by = jax.value_and_grad(error, argnums=(0, 1), has_aux=True)
-            (loss, hidden), (gradient, slope) = by(params, nudge)
-            slopes = {GROUP: slope[None]}
-        else:
-            (loss, hidden), gradient = jax.value_and_grad(error, has_aux=True)(params, nudge)
-            slopes = None
+        params = state.params
+        (loss, hidden), gradient = jax.value_and_grad(error, has_aux=True)(params)
         known = evidence.gather(
-            state.evidence, params, {GROUP: hidden[None]}, slopes, groups=own, decay=decay
+            state.evidence, params, {GROUP: hidden[None]}, gradient, groups=own, decay=decay
         )
         updates, optimiser_state = optimiser.update(gradient, state.optimiser, params)
         params = optax.apply_updates(params, updates)

@@ -1,7 +1,7 @@
 """Who is born in the place of the dead: new rows of weights for a group's neurons.
 
-A renewal is a function `(key, group, scene) -> (rows, parents)`; rows and parents of neurons that
-do not die are as before, but for what a renewal says it takes from survivors.
+A renewal is a function `(key, group, scene) -> (rows, parents, mates)`; rows of neurons that do not
+die are as before, but for what a renewal says it takes from survivors.
 Shapes: `N` neurons of a group, `K` weights of a neuron in one part.
 """
 
@@ -19,7 +19,8 @@ OUTGOING = ("zero", "parent", "keep")
 
 class Scene(NamedTuple):
     """What a renewal may look at: the parts' `rows [N, K]`, `fresh` ones from the initialiser,
-    fitness `scores [N]`, who is `dying [N]`, and what was `watched`."""
+    fitness `scores [N]`, whose places are free or become so (`dying [N]`), and what was `watched`.
+    A neuron whose age there is below 0 is unborn (see `unborn`), and nobody's parent."""
 
     rows: list[jax.Array]
     fresh: list[jax.Array]
@@ -30,12 +31,13 @@ class Scene(NamedTuple):
 
 class Renewal(NamedTuple):
     """`make` as above; `silent`: newborns have zero outgoing weights; `known`: their outputs are
-    those of their parents."""
+    those of their parents; `exact`: a birth in a free place changes nothing of the function."""
 
     make: Callable
     silent: bool
     known: bool
     parental: bool
+    exact: bool
 
 
 def fresh(key: jax.Array, group: neurons.Found, rows: list[jax.Array]) -> list[jax.Array]:
@@ -57,9 +59,20 @@ def random() -> Renewal:
     def make(key, group, scene):
         del key
         rows = _born(scene, group, scene.fresh, "zero")
-        return rows, jnp.full(group.size, NOBODY)
+        return rows, _nobody(group), _nobody(group)
 
-    return Renewal(make, silent=True, known=False, parental=False)
+    return Renewal(make, silent=True, known=False, parental=False, exact=True)
+
+
+def none() -> Renewal:
+    """Nobody: the place stays free, all its weights 0 (see `unborn`)."""
+
+    def make(key, group, scene):
+        del key
+        rows = [jnp.where(scene.dying[:, None], 0, own) for own in scene.rows]
+        return rows, _nobody(group), _nobody(group)
+
+    return Renewal(make, silent=True, known=False, parental=False, exact=True)
 
 
 def clone(outgoing: str = "parent") -> Renewal:
@@ -70,10 +83,11 @@ def clone(outgoing: str = "parent") -> Renewal:
     _checked(outgoing)
 
     def make(key, group, scene):
-        (mother,) = parents(key, scene.scores, scene.dying, 1)
-        return _born(scene, group, [own[mother] for own in scene.rows], outgoing), mother
+        (mother,) = _drawn(key, scene, 1)
+        rows = _born(scene, group, [own[mother] for own in scene.rows], outgoing)
+        return rows, mother, _nobody(group)
 
-    return Renewal(make, outgoing == "zero", known=True, parental=True)
+    return Renewal(make, outgoing == "zero", True, True, outgoing == "zero")
 
 
 def mutation(noise=0.1, *, absolute: bool = False, outgoing: str = "parent") -> Renewal:
@@ -87,12 +101,12 @@ def mutation(noise=0.1, *, absolute: bool = False, outgoing: str = "parent") -> 
 
     def make(key, group, scene):
         of_parent, of_noise = jax.random.split(key)
-        (mother,) = parents(of_parent, scene.scores, scene.dying, 1)
+        (mother,) = _drawn(of_parent, scene, 1)
         rows = [own[mother] for own in scene.rows]
         rows = noisy(of_noise, group, rows, noise, absolute)
-        return _born(scene, group, rows, outgoing), mother
+        return _born(scene, group, rows, outgoing), mother, _nobody(group)
 
-    return Renewal(make, outgoing == "zero", known=False, parental=True)
+    return Renewal(make, outgoing == "zero", False, True, outgoing == "zero")
 
 
 def noisy(key, group, rows, noise, absolute=False) -> list[jax.Array]:
@@ -114,7 +128,7 @@ def split() -> Renewal:
     """
 
     def make(key, group, scene):
-        (mother,) = parents(key, scene.scores, scene.dying, 1)
+        (mother,) = _drawn(key, scene, 1)
         children = jnp.zeros(group.size).at[mother].add(scene.dying)
         rows = _born(scene, group, [own[mother] for own in scene.rows], "parent")
         share = 1 / (1 + children)
@@ -122,28 +136,29 @@ def split() -> Renewal:
         for index in group.of(neurons.OUTGOING):
             shared = (rows[index] * share).astype(rows[index].dtype)
             rows[index] = jnp.where(share < 1, shared, rows[index])
-        return rows, mother
+        return rows, mother, _nobody(group)
 
-    return Renewal(make, silent=False, known=True, parental=True)
+    return Renewal(make, silent=False, known=True, parental=True, exact=True)
 
 
 CROSSINGS = ("uniform", "fitness", "blend")
 
 
-def crossover(how: str = "uniform", outgoing: str = "parent") -> Renewal:
-    """A child of two distinct survivors.
+def crossover(how: str = "uniform", outgoing: str = "parent", noise=0.0) -> Renewal:
+    """A child of two distinct survivors, with `noise` as in `mutation`.
 
     `uniform`: each weight from either with probability 1/2; `fitness`: their mean, weighted by
     their ranks of fitness; `blend`: α of one and 1 − α of the other, α ~ U(0.3, 0.7). Outgoing
-    weights are crossed likewise, or 0, or kept. The mother is reported as the parent.
+    weights are crossed likewise, or 0, or kept. Both are reported, the mother as the parent.
     """
     _checked(outgoing)
+    transform.checked("noise", noise, 0)
     if how not in CROSSINGS:
         raise ValueError(f"how must be of {CROSSINGS}, got {how!r}")
 
     def make(key, group, scene):
         of_parents, of_share = jax.random.split(key)
-        mother, father = parents(of_parents, scene.scores, scene.dying, 2)
+        mother, father = _drawn(of_parents, scene, 2)
         place = 1.0 + selection.ranks(scene.scores, ~scene.dying)
         rows = []
         for index, own in enumerate(scene.rows):
@@ -155,9 +170,11 @@ def crossover(how: str = "uniform", outgoing: str = "parent") -> Renewal:
             else:
                 share = jax.random.uniform(of_share, (group.size, 1), minval=0.3, maxval=0.7)
             rows.append((share * own[mother] + (1 - share) * own[father]).astype(own.dtype))
-        return _born(scene, group, rows, outgoing), mother
+        if isinstance(noise, jax.core.Tracer) or noise:
+            rows = noisy(jax.random.fold_in(of_share, len(rows)), group, rows, noise)
+        return _born(scene, group, rows, outgoing), mother, father
 
-    return Renewal(make, outgoing == "zero", known=False, parental=True)
+    return Renewal(make, outgoing == "zero", False, True, outgoing == "zero")
 
 
 def most_similar(noise=0.0, outgoing: str = "keep") -> Renewal:
@@ -174,32 +191,43 @@ def most_similar(noise=0.0, outgoing: str = "keep") -> Renewal:
         if not h.shape[0]:
             raise ValueError("most_similar needs recorded outputs: evidence.init(..., record=R)")
         h = h / jnp.maximum(jnp.linalg.norm(h, axis=0), 1e-12)
-        alike = jnp.where(_candidates(scene.dying), h.T @ h, -jnp.inf)
+        alike = jnp.where(_candidates(scene.dying, scene.watched.age), h.T @ h, -jnp.inf)
         alike = jnp.where(jnp.eye(group.size, dtype=bool), -jnp.inf, alike)
         mother = jnp.argmax(alike, 1)
         rows = noisy(key, group, [own[mother] for own in scene.rows], noise)
-        return _born(scene, group, rows, outgoing), mother
+        return _born(scene, group, rows, outgoing), mother, _nobody(group)
 
     known = not isinstance(noise, jax.core.Tracer) and noise == 0
-    return Renewal(make, outgoing == "zero", known=known, parental=True)
+    return Renewal(make, outgoing == "zero", known, True, outgoing == "zero")
 
 
-def parents(key, scores: jax.Array, dying: jax.Array, many: int) -> list[jax.Array]:
+def parents(key, scores: jax.Array, dying: jax.Array, many: int, age=0) -> list[jax.Array]:
     """`many` distinct survivors for each place, `[N]` each, drawn without replacement with
     probabilities in proportion to their rank (the least fit 1, the next 2, …).
 
-    If fewer survive than that, the rest is drawn among the dying.
+    If fewer survive than that, the rest is drawn among the dying, never among those whose `age` is
+    below 0 as long as there are others.
     """
-    place = selection.ranks(scores, ~dying)
-    weight = jnp.log1p(place) - jnp.where(_candidates(dying), 0.0, 1e6)
+    fit = _candidates(dying, age)
+    weight = jnp.log1p(selection.ranks(scores, fit)) - jnp.where(fit, 0.0, 1e6)
+    weight -= jnp.where(jnp.asarray(age) >= 0, 0.0, 1e6)
     drawn = weight + jax.random.gumbel(key, (len(scores), len(scores)))
     _, chosen = jax.lax.top_k(drawn, min(many, len(scores)))
     return [chosen[:, min(i, chosen.shape[1] - 1)] for i in range(many)]
 
 
-def _candidates(dying: jax.Array) -> jax.Array:
-    """The survivors, or everyone if there are none, `[N]`."""
-    return ~dying | jnp.all(dying)
+def _candidates(dying: jax.Array, age) -> jax.Array:
+    """The survivors, or all that live if there are none, `[N]`."""
+    alive = jnp.broadcast_to(jnp.asarray(age) >= 0, dying.shape)
+    return alive & (~dying | ~jnp.any(alive & ~dying))
+
+
+def _drawn(key, scene: Scene, many: int) -> list[jax.Array]:
+    return parents(key, scene.scores, scene.dying, many, scene.watched.age)
+
+
+def _nobody(group) -> jax.Array:
+    return jnp.full(group.size, NOBODY)
 
 
 def _born(scene: Scene, group, newborn: list[jax.Array], outgoing: str) -> list[jax.Array]:

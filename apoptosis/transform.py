@@ -18,15 +18,19 @@ class Report(NamedTuple):
     """What an event did, per group; all zeros where nothing happened.
 
     `died [N]` and `born [N]` say which neurons; `parents [N]` where a newborn comes from (-1 if
-    from nowhere; only to be read where one was born); `change` is the root mean square change of
-    what the group gives to the next layer over the recorded samples, relative to what it gave:
-    NaN where nothing was recorded or the newborns' outputs are not known.
+    from nowhere; only to be read where one was born) and `mates [N]` the second parent of a child
+    of two (else -1); `fitness [N]` the scores by which those that died were chosen (else 0).
+    `change` is the root mean square change of what the group gives to the next layer over the
+    recorded samples, relative to what it gave: NaN where nothing was recorded or the newborns'
+    outputs are not known.
     """
 
     died: dict[str, jax.Array]
     born: dict[str, jax.Array]
     parents: dict[str, jax.Array]
     change: dict[str, jax.Array]
+    mates: dict[str, jax.Array] | None = None
+    fitness: dict[str, jax.Array] | None = None
 
 
 class ApoptosisTransform(NamedTuple):
@@ -45,19 +49,20 @@ def still(known: dict) -> Report:
     """The report of an update in which nothing happened to the groups known."""
     flags = lambda dtype: {name: jnp.zeros(own.age.shape, dtype) for name, own in known.items()}
     unmoved = {name: jnp.zeros(()) for name in known}
-    return Report(flags(bool), flags(bool), flags(jnp.int32), unmoved)
+    nobody, none = flags(jnp.int32), flags(jnp.float32)
+    return Report(flags(bool), flags(bool), nobody, unmoved, flags(jnp.int32), none)
 
 
 def both(first: Report, second: Report) -> Report:
     """The report of two updates in a row: the later birth of a neuron is the one that counts."""
     either = lambda a, b: {name: a[name] | b[name] for name in a}
-    parents = {
-        name: jnp.where(second.born[name], second.parents[name], first.parents[name])
-        for name in first.parents
-    }
+    later = lambda flags, a, b: {name: jnp.where(flags[name], b[name], a[name]) for name in a}
+    parents = later(second.born, first.parents, second.parents)
+    mates = later(second.born, first.mates, second.mates)
+    fitness = later(second.died, first.fitness, second.fitness)
     change = {name: jnp.hypot(first.change[name], second.change[name]) for name in first.change}
     died, born = either(first.died, second.died), either(first.born, second.born)
-    return Report(died, born, parents, change)
+    return Report(died, born, parents, change, mates, fitness)
 
 
 def counts(report: Report) -> dict[str, tuple[jax.Array, jax.Array]]:

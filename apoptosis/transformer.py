@@ -16,8 +16,7 @@ of the feed-forward network, `L` blocks. Parameters, by path:
 
 What neurons take in and give out is there for whoever asks (`observed`): `mlp/hidden [B, T, F]`
 after the activation, `attention/channels [B, T, H, C]` before `out`, and the `inputs [B, T, D]` of
-both are sown into `intermediates`; zeros added to the outputs through `perturbations` have dL/dh as
-their gradient. Neither costs anything unless its collection is passed.
+both are sown into `intermediates`, which costs nothing unless that collection is passed.
 """
 
 import dataclasses
@@ -176,7 +175,6 @@ class _Attention(nn.Module):
         mixed = jax.nn.dot_product_attention(
             query, key, value, is_causal=True, implementation=self.implementation
         )
-        mixed = self.perturb("channels", mixed)
         self.sow("intermediates", "channels", mixed)
         return nn.DenseGeneral(
             shape.width,
@@ -198,7 +196,6 @@ class _FeedForward(nn.Module):
         normal = nn.initializers.normal(DEVIATION)
         hidden = nn.Dense(self.shape.ffn, dtype=self.dtype, kernel_init=normal, name="up")(h)
         hidden = ACTIVATIONS[self.shape.activation](hidden)
-        hidden = self.perturb("hidden", hidden)
         self.sow("intermediates", "hidden", hidden)
         return nn.Dense(
             self.shape.width, dtype=self.dtype, kernel_init=_residual(self.shape), name="down"
@@ -235,25 +232,22 @@ def loss(model: Transformer, key: jax.Array, params, tokens, targets) -> jax.Arr
 class Observation(NamedTuple):
     """What evidence is made of, by group of neurons: `block_{i}/mlp` and `block_{i}/attention`.
 
-    `activations` h and their `gradients` dL/dh are `[B, T, F]` and `[B, T, H, C]`, `inputs` what
-    the groups' layers take in, `[B, T, D]`.
+    `activations` are `[B, T, F]` and `[B, T, H, C]`, `inputs` what the groups' layers take in,
+    `[B, T, D]`.
     """
 
     activations: dict[str, jax.Array]
-    gradients: dict[str, jax.Array]
     inputs: dict[str, jax.Array]
 
 
 def observed(
     model: Transformer, key: jax.Array, params, tokens, targets
 ) -> tuple[jax.Array, dict, Observation]:
-    """The `loss` of a batch, its gradient, and what was observed in that one backward pass."""
-    shapes = jax.eval_shape(model.init, key, tokens)["perturbations"]
-    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
+    """The `loss` of a batch, its gradient, and what was observed on the way."""
 
-    def observe(params, perturbations):
+    def observe(params):
         logits, seen = model.apply(
-            {"params": params, "perturbations": perturbations},
+            {"params": params},
             tokens,
             training=True,
             rngs={"dropout": key},
@@ -261,14 +255,12 @@ def observed(
         )
         return losses(logits, targets).mean(), seen["intermediates"]
 
-    both = jax.value_and_grad(observe, argnums=(0, 1), has_aux=True)
-    (value, sown), (gradient, slopes) = both(params, zeros)
-    seen = Observation({}, {}, {})
+    (value, sown), gradient = jax.value_and_grad(observe, has_aux=True)(params)
+    seen = Observation({}, {})
     for block, part in ((block, part) for block in sown for part in ("attention", "mlp")):
         name, own = f"{block}/{part}", sown[block][part]
         output = "channels" if part == "attention" else "hidden"
         seen.activations[name], seen.inputs[name] = own[output][0], own["inputs"][0]
-        seen.gradients[name] = slopes[block][part][output]
     return value, gradient, seen
 
 

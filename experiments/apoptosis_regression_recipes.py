@@ -2,6 +2,10 @@
 
 Learning is online: rates are of neurons, and events come after every `interval` steps of single
 examples. What the field states per step (continual backpropagation) stays per step.
+
+Two recipes have no place here. `layer_level` sets layers against each other, and there is but one:
+its vitality is always the mean, so it is `standard`. `growth` ends after few births: either it has
+more hidden units than all others, or it begins with fewer; and once grown it renews nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +13,12 @@ from typing import NamedTuple
 
 import optax
 
-from apoptosis import recipes, regression, regression_renewal
+from apoptosis import recipes, regression, regression_renewal, unborn
 
 BASELINE, LINEAR = "backprop", "linear"
 INTERVAL = "interval"  # steps between two events: static, as all other settings are not
 RECORD = 128  # inputs of which the hidden units' outputs are known to an event that needs them
+FADE = 5  # updates over which the dying fade, each after `interval` steps; then others begin to
 
 
 class Setting(NamedTuple):
@@ -43,11 +48,12 @@ def _l2(network, learning_rate, settings):
     return regression.backpropagation(network, learning_rate, settings["decay"])
 
 
-def _renewing(make: Callable, keep: Sequence[str] = (), record=0):
+def _renewing(make: Callable, keep: Sequence[str] = (), record=0, vacant=False):
     """The build of a recipe of `apoptosis.recipes`.
 
     `make(own, settings)` is its transform, to be applied at every event; `own` are the groups and
     the initialiser of the network, for recipes that take them. `keep` and `record`: the evidence.
+    `vacant`: the recipe leaves places without a neuron, which must not learn.
     """
 
     def build(network, learning_rate, settings):
@@ -56,8 +62,11 @@ def _renewing(make: Callable, keep: Sequence[str] = (), record=0):
         initial = lambda key: regression.weights(key, network)
         groups = {"groups": regression_renewal.groups(network)}
         transform = make(groups, groups | {"initial": initial}, settings, every)
+        optimiser = optax.sgd(learning_rate)
+        if vacant:
+            optimiser = unborn.masked(optimiser, **groups)
         return regression_renewal.renewing(
-            network, optax.sgd(learning_rate), transform, every, keep=keep, record=record
+            network, optimiser, transform, every, keep=keep, record=record
         )
 
     return build
@@ -81,6 +90,15 @@ def _per_step(recipe: Callable):
         return recipe(interval=1, **fresh, **settings)
 
     return make
+
+
+def _gradual_fade(groups, fresh, settings, every):
+    return recipes.gradual_fade(interval=FADE, fade_steps=FADE, **fresh, **settings)
+
+
+def _hybrid(groups, fresh, settings, every):
+    """Births at every second update, deaths at those between."""
+    return recipes.hybrid(interval=2, overlap=1, **fresh, **settings)
 
 
 def _l2_init(groups, fresh, settings, every):
@@ -141,5 +159,16 @@ RECIPES: Mapping[str, Recipe] = {
     "continuous": Recipe(
         _renewing(_of_parents(recipes.continuous), ("square", "gradient")),
         {"rate": Setting(0.02, (6e-4, 0.06), 1), INTERVAL: Setting(100)},
+    ),
+    "gradual_fade": Recipe(
+        _renewing(_gradual_fade, ("taylor",)), {"rate": _SHARE, INTERVAL: Setting(100)}
+    ),
+    "distillation": Recipe(
+        _renewing(_afresh(recipes.distillation), ("taylor",), RECORD),
+        {"rate": _SHARE, INTERVAL: _EVERY},
+    ),
+    "hybrid": Recipe(
+        _renewing(_hybrid, ("square", "gradient"), vacant=True),
+        {"rate": _SHARE, INTERVAL: Setting(250)},
     ),
 }

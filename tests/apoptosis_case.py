@@ -1,13 +1,15 @@
 """A plain Flax MLP, with what the tests of apoptosis need of it."""
 
 import functools
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from apoptosis import evidence, neurons
+from apoptosis import evidence, lineage, neurons, unborn
 
 INPUTS, WIDTHS, OUTPUTS, SAMPLES = 4, (8, 6), 3, 64
 GROUPS = neurons.mlp("Dense_0", "Dense_1", "Dense_2")
@@ -15,7 +17,7 @@ NAMES = tuple(group.name for group in GROUPS)
 
 
 class MLP(nn.Module):
-    """Hidden activations are sown, and zero perturbations added: their gradients are dL/dh."""
+    """Hidden activations are sown; zero perturbations of them have dL/dh as their gradient."""
 
     widths: tuple[int, ...] = WIDTHS
     dtype: jnp.dtype = jnp.float32
@@ -59,17 +61,16 @@ def loss(params, x, y, perturbations=None, widths=WIDTHS):
     return jnp.mean((out - y) ** 2), (hidden, inputs)
 
 
+@functools.partial(jax.jit, static_argnums=2)
 def outputs(params, x, widths=WIDTHS):
     return MLP(widths).apply(params, x)
 
 
 def watch(params, known, x, y, groups=None, decay=0.99, widths=WIDTHS):
     """One more step of evidence, and the gradients of the parameters."""
-    zeros = {f"hidden_{i}": jnp.zeros((len(x), w)) for i, w in enumerate(widths)}
-    slopes = jax.value_and_grad(loss, argnums=(0, 3), has_aux=True)
-    (_, (hidden, inputs)), (slope, of_hidden) = slopes(params, x, y, zeros, widths)
-    of_hidden = {name: of_hidden[f"hidden_{i}"] for i, name in enumerate(NAMES)}
-    known = evidence.gather(known, params, hidden, of_hidden, inputs, groups=groups, decay=decay)
+    slopes = jax.value_and_grad(loss, has_aux=True)
+    (_, (hidden, inputs)), slope = slopes(params, x, y, None, widths)
+    known = evidence.gather(known, params, hidden, slope, inputs, groups=groups, decay=decay)
     return known, slope
 
 
@@ -84,15 +85,72 @@ def known(steps=5, record=48):
     return start
 
 
+class Life(NamedTuple):
+    """All that goes from one step of training to the next."""
+
+    key: jax.Array
+    params: dict
+    memory: object
+    state: object
+    known: dict
+    family: lineage.Lineage
+
+
+def start(transform, optimiser, params=None, seed=3, record=0, groups=GROUPS):
+    """Training that begins."""
+    params = initial() if params is None else params
+    known = evidence.init(params, groups, record=record, inputs=record > 0)
+    family = lineage.init(known, room=40, unborn=unborn.find(params, groups))
+    key, state = jax.random.key(seed), transform.init(params)
+    return Life(key, params, optimiser.init(params), state, known, family)
+
+
+def train(transform, optimiser, life, steps, groups=GROUPS, widths=WIDTHS, samples=32):
+    """Training with events: what is left, and of each update the parameters before and after it,
+    and its report."""
+    x, y = data(samples)
+
+    def step(life, _):
+        key, own = jax.random.split(life.key)
+        known, slopes = watch(life.params, life.known, x, y, groups, widths=widths)
+        updates, memory = optimiser.update(slopes, life.memory, life.params)
+        before = optax.apply_updates(life.params, updates)
+        params, memory, state, report = transform.update(own, before, memory, life.state, known)
+        family = lineage.record(life.family, report, known)
+        known = evidence.renewed(known, report)
+        life = Life(key, params, memory, state, known, family)
+        return life, (before, params, report)
+
+    return jax.lax.scan(step, life, length=steps)
+
+
 def optimiser():
     return optax.adam(0.01)
 
 
-def moved(tx, params=None, steps=3):
-    """The state of an optimiser after some steps: all its moments are other than 0."""
-    params = initial() if params is None else params
-    state = tx.init(params)
-    for i in range(steps):
-        slopes = jax.tree.map(lambda p, i=i: jnp.full_like(p, 0.1 * (i + 1)), params)
-        _, state = tx.update(slopes, state, params)
-    return state
+def moved(tx, params=None):
+    """The state of an optimiser all of whose elements are other than 0, and no two are alike."""
+    shapes = jax.eval_shape(tx.init, initial() if params is None else params)
+    leaves, tree = jax.tree.flatten(shapes)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    numbered = lambda leaf, end: np.arange(end - leaf.size, end).reshape(leaf.shape) + 1
+    filled = [
+        jnp.asarray(numbered(leaf, end).astype(leaf.dtype))
+        for leaf, end in zip(leaves, ends, strict=True)
+    ]
+    return jax.tree.unflatten(tree, filled)
+
+
+def belonging(born, shape, path):
+    """Which elements of a parameter belong to newborns, written down by hand."""
+    flags = np.zeros(shape, bool)
+    own, after = np.asarray(born["Dense_0"]), np.asarray(born["Dense_1"])
+    if "Dense_0" in path:
+        flags[..., own] = True
+    if "Dense_1" in path:
+        flags[..., after] = True
+        if "kernel" in path:
+            flags[own] = True
+    if "Dense_2" in path and "kernel" in path:
+        flags[after] = True
+    return flags

@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy and SciPy are loaded
+
 import hypothesis
 import jax
 

@@ -1,4 +1,4 @@
-"""Declarations, evidence, selection and births of the engine, one mechanism at a time."""
+"""Evidence, selection and births of the engine, one mechanism at a time."""
 
 import flax.linen as nn
 import jax
@@ -9,108 +9,6 @@ import pytest
 from apoptosis import combine, engine, evidence, fitness, neurons, recipes, renewal, selection
 from apoptosis import transform as types
 from tests import apoptosis_case as case
-
-# Declarations
-
-
-def transformer_tree(layers=2, d=8, heads=2, head_dim=4, ffn=12):
-    block = {
-        "attention": {
-            **{k: {"kernel": jnp.ones((d, heads, head_dim))} for k in ("query", "key", "value")},
-            "out": {"kernel": jnp.ones((heads, head_dim, d))},
-        },
-        "mlp": {
-            "up": {"kernel": jnp.ones((d, ffn)), "bias": jnp.ones(ffn)},
-            "down": {"kernel": jnp.ones((ffn, d)), "bias": jnp.ones(d)},
-        },
-        "norm_1": {"scale": jnp.ones(d)},
-    }
-    return {"params": {f"block_{i}": block for i in range(layers)} | {"head": jnp.ones((d, 5))}}
-
-
-def test_our_transformer_is_recognised():
-    found = neurons.find(None, transformer_tree())
-    assert [(g.name, g.size) for g in found] == [
-        ("block_0/mlp", 12),
-        ("block_0/attention", 8),
-        ("block_1/mlp", 12),
-        ("block_1/attention", 8),
-    ]
-
-
-def test_a_plain_mlp_is_recognised_in_the_order_of_its_layers():
-    class Deep(nn.Module):
-        @nn.compact
-        def __call__(self, x):
-            for _ in range(11):
-                x = nn.relu(nn.Dense(3)(x))
-            return x
-
-    params = Deep().init(jax.random.key(0), jnp.ones((1, 3)))
-    names = [group.name for group in neurons.find(None, params)]
-    assert names == [f"Dense_{i}" for i in range(10)]
-    assert [g.name for g in neurons.find(None, params["params"])] == names
-
-
-def test_rows_go_out_and_in_again():
-    tree = transformer_tree(1)
-    leaf = jnp.arange(64.0).reshape(8, 2, 4)
-    part = neurons.Part("incoming", 0, "", (1, 2))
-    rows = part.rows(leaf)
-    assert rows.shape == (8, 8)
-    np.testing.assert_array_equal(rows[5], leaf[:, 1, 1])
-    np.testing.assert_array_equal(part.put(leaf, rows), leaf)
-    (group, *_) = neurons.find(neurons.transformer(1), tree)
-    leaves = jax.tree.leaves(tree)
-    for a, b in zip(group.put(leaves, group.rows(leaves)), leaves, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_gated_units_and_norms_can_be_declared():
-    tree = {
-        "gate": jnp.ones((3, 5)),
-        "value": jnp.ones((3, 5)),
-        "norm": jnp.ones(5),
-        "down": jnp.ones((5, 2)),
-    }
-    group = neurons.NeuronGroup("glu", ("gate", "value"), "down", scale="norm")
-    (found,) = neurons.find([group], tree)
-    assert [part.kind for part in found.parts] == ["incoming", "incoming", "scale", "outgoing"]
-
-
-GROUP = neurons.NeuronGroup
-BAD = [
-    ([GROUP("a", "Dense_7/kernel", "Dense_1/kernel")], "'Dense_7/kernel' must match one leaf, but"),
-    (
-        [GROUP("a", "Dense_*/kernel", "Dense_1/kernel")],
-        r"must match one leaf, but matches .*Dense_2",
-    ),
-    ([GROUP("a", "Dense_0/kernel", "Dense_2/kernel")], "must have one number of neurons, got"),
-    ([GROUP("a", ("Dense_0/kernel", 2), "Dense_1/kernel")], r"has no axes \(2,\)"),
-    ([GROUP("a", "Dense_0/kernel", ())], "must have incoming and outgoing kernels"),
-    ([], "at least one"),
-    (
-        [
-            GROUP(
-                "a", "Dense_0/kernel", "Dense_1/kernel", next_bias=("Dense_1/bias", "Dense_2/bias")
-            )
-        ],
-        "next_bias must be none or 1",
-    ),
-    ([case.GROUPS[0], case.GROUPS[0]], "each of its own name"),
-]
-
-
-@pytest.mark.parametrize(("groups", "sentence"), BAD)
-def test_bad_declarations_are_refused(groups, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        neurons.find(groups, case.initial())
-
-
-def test_an_unknown_model_needs_a_declaration():
-    with pytest.raises(ValueError, match="groups must be declared"):
-        neurons.find(None, {"Conv_0": {"kernel": jnp.ones((3, 3, 1, 4)), "bias": jnp.ones(4)}})
-
 
 # Evidence
 
@@ -131,20 +29,25 @@ def test_evidence_is_what_it_says():
         np.testing.assert_allclose(own.inputs, np.asarray(inputs[name])[:48], atol=1e-6)
 
 
-def test_taylor_is_the_slope_of_the_loss_in_a_gate_on_the_neuron():
-    """The sum comes before the absolute value: Σ h·∂L/∂h is the derivative by a common factor."""
+def test_taylor_sums_outputs_times_their_slopes_before_the_absolute_value():
+    """Read off the outgoing weights, it is Σ h·∂L/∂h, here by perturbations of h."""
     params, (x, y) = case.initial(), case.data()
+    zeros = {f"hidden_{i}": jnp.zeros((len(x), w)) for i, w in enumerate(case.WIDTHS)}
+    error = lambda zeros: case.loss(params, x, y, zeros)
+    slopes, (hidden, _) = jax.jit(jax.grad(error, has_aux=True))(zeros)
+    for i, name in enumerate(case.NAMES):
+        expected = jnp.abs(jnp.sum(hidden[name] * slopes[f"hidden_{i}"], 0))
+        assert expected.max() > 1e-3
+        found = case.known()[name].average("taylor")
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
 
-    def gated(gate):
-        own = params["params"]
-        kernel = gate[:, None] * own["Dense_1"]["kernel"]
-        changed = own | {"Dense_1": own["Dense_1"] | {"kernel": kernel}}
-        return case.loss({"params": changed}, x, y)[0]
 
-    slope = jax.grad(gated)(jnp.ones(8))
-    np.testing.assert_allclose(
-        case.known()["Dense_0"].average("taylor"), jnp.abs(slope), rtol=1e-4, atol=1e-7
-    )
+def test_the_gradient_of_a_neuron_is_that_of_its_incoming_weights_and_bias():
+    params, (x, y) = case.initial(), case.data()
+    slopes = jax.grad(lambda params: case.loss(params, x, y)[0])(params)["params"]["Dense_1"]
+    both = jnp.concatenate([slopes["kernel"], slopes["bias"][None]])
+    found = case.known()["Dense_1"].average("gradient")
+    np.testing.assert_allclose(found, jnp.linalg.norm(both, axis=0), rtol=1e-4, atol=1e-7)
 
 
 def test_of_newborns_nothing_is_known():
@@ -174,7 +77,7 @@ def test_of_newborns_nothing_is_known():
         ),
         (
             lambda p: evidence.gather(evidence.init(p), p, {"Dense_0": jnp.ones((3, 8))}),
-            "need the gradients of group 'Dense_0'",
+            "need the gradient, got None",
         ),
         (
             lambda p: evidence.gather(
@@ -284,9 +187,9 @@ def test_default_draws_have_flaxs_deviation():
 @pytest.mark.parametrize("how", renewal.CROSSINGS)
 def test_a_child_has_two_distinct_surviving_parents(how):
     group, seen = scene(DYING)
-    rows, mother = renewal.crossover(how).make(jax.random.key(2), group, seen)
+    rows, mother, father = renewal.crossover(how).make(jax.random.key(2), group, seen)
     a, b = renewal.parents(jax.random.split(jax.random.key(2))[0], seen.scores, DYING, 2)
-    np.testing.assert_array_equal(a, mother)
+    np.testing.assert_array_equal((a, b), (mother, father))
     assert not np.any(a == b)
     assert not np.any(DYING[a] | DYING[b])
     for old, new in zip(seen.rows, rows, strict=True):
@@ -321,55 +224,6 @@ def test_noise_is_relative_to_the_parent_unless_absolute():
         np.testing.assert_array_equal(new[1], rows[1])
 
 
-# Combinators
-
-
-def dying(share):
-    """A transform that adds to the parameters, and reports the death of this share of neurons."""
-
-    def update(key, params, opt_state, state, known):
-        died = {
-            name: jnp.arange(len(own.age)) < share * len(own.age) for name, own in known.items()
-        }
-        params = jax.tree.map(lambda p: p + 1, params)
-        return params, opt_state, state + 1, types.still(known)._replace(died=died)
-
-    return types.ApoptosisTransform(lambda params: jnp.zeros((), jnp.int32), update)
-
-
-def updates(transform, steps=6):
-    params, known = jnp.zeros(()), evidence.init(case.initial(), keep=())
-    step = lambda carry, key: (lambda *out: (out[:3], out[3]))(
-        *transform.update(key, *carry, known)
-    )
-    keys = jax.random.split(jax.random.key(0), steps)
-    (params, *_), report = jax.lax.scan(step, (params, (), transform.init(params)), keys)
-    died = np.stack([report.died[name].sum(-1) for name in case.NAMES], 1).tolist()
-    return int(params), died
-
-
-def test_when_and_where_is_decided_by_combinators():
-    half, quarter, still = dying(0.5), dying(0.25), [[0, 0]]
-    assert updates(combine.every(3, half)) == (2, [[0, 0], [0, 0], [4, 3]] * 2)
-    assert updates(combine.after(4, half)) == (2, still * 4 + [[4, 3]] * 2)
-    assert updates(combine.before(2, half)) == (2, [[4, 3]] * 2 + still * 4)
-    assert updates(combine.only("Dense_1", half), 2) == (2, [[0, 3]] * 2)
-    layers = combine.per_layer({"Dense_0": quarter, "Dense_1": half})
-    assert updates(layers, 2) == (4, [[2, 3]] * 2)
-    assert updates(combine.chain(combine.every(2, half), quarter), 2) == (3, [[2, 2], [4, 3]])
-    assert updates(combine.every(2, combine.after(1, half)), 4) == (1, still * 3 + [[4, 3]])
-    with pytest.raises(ValueError, match="no group 'Dense_9': there is evidence of"):
-        updates(combine.only("Dense_9", half), 1)
-    for empty in (combine.chain, lambda: combine.only((), half)):
-        with pytest.raises(ValueError, match="at least one"):
-            empty()
-
-
-def test_annealing_follows_its_schedule():
-    schedule = lambda step: jnp.where(step <= 2, 0.5, 0.25)
-    assert updates(combine.anneal(dying, schedule), 4)[1] == [[4, 3]] * 2 + [[2, 2]] * 2
-
-
 def test_the_engine_leaves_groups_without_evidence_alone():
     params, known = case.initial(), case.known()
     transform = combine.only("Dense_1", engine.replace(0.5, fitness.taylor(), renewal.random()))
@@ -392,27 +246,3 @@ def test_the_change_of_the_networks_output_can_be_measured():
     expected = jnp.sqrt(jnp.mean((new - old) ** 2)) / old.std()
     assert report.change["Dense_0"] == pytest.approx(float(expected), rel=1e-5)
     assert expected > 0.01
-
-
-def test_an_event_runs_only_when_due_also_under_vmap():
-    """A host callback counts: neither `cond` nor the population's `select` may run it in vain."""
-    calls = []
-
-    def event(carry):
-        x, offset = carry
-        jax.debug.callback(lambda: calls.append(1))
-        return x + offset * scale, offset
-
-    scale = jnp.float32(2.0)
-
-    def run(start, period):
-        step = lambda carry, i: (types.lazily(i % period == 0, event, carry), None)
-        return jax.lax.scan(step, (start, jnp.float32(1.0)), jnp.arange(1, 13))[0][0]
-
-    program = jax.jit(jax.vmap(jax.vmap(run, (0, None)), (None, 0)))
-    found = program(jnp.arange(3.0), jnp.array([4, 6]))
-    jax.effects_barrier()
-    expected = np.array([[6, 7, 8], [4, 5, 6]])  # 3 and 2 events, each adding 2
-    np.testing.assert_array_equal(found, expected)
-    per_event = len(calls) / len({4, 8, 12, 6})
-    assert per_event in (1, 6)  # a callback a member, or one for all: none on the other 8 steps

@@ -34,21 +34,6 @@ def renewed(policy, tx):
     return state, moments.renew(policy, params, state, FOUND, BORN, PARENTS)
 
 
-def belonging(born, shape, path):
-    """Which elements of a parameter belong to newborns, written down by hand."""
-    flags = np.zeros(shape, bool)
-    own, after = np.asarray(born["Dense_0"]), np.asarray(born["Dense_1"])
-    if "Dense_0" in path:
-        flags[..., own] = True
-    if "Dense_1" in path:
-        flags[..., after] = True
-        if "kernel" in path:
-            flags[own] = True
-    if "Dense_2" in path and "kernel" in path:
-        flags[after] = True
-    return flags
-
-
 def pairs(before, after):
     """(path, old, new) of the leaves that are as a parameter; all others must be as before."""
     old = jax.tree_util.tree_leaves_with_path(before)
@@ -67,7 +52,7 @@ def test_zero_clears_the_newborns_moments_and_no_others(name):
     assert jax.tree.structure(before) == jax.tree.structure(after)
     cleared = 0
     for path, old, new in pairs(before, after):
-        flags = belonging(BORN, old.shape, path)
+        flags = case.belonging(BORN, old.shape, path)
         if np.issubdtype(old.dtype, np.integer):
             np.testing.assert_array_equal(old, new)
             continue
@@ -80,15 +65,6 @@ def test_zero_clears_the_newborns_moments_and_no_others(name):
 def test_inherit_takes_the_parents_moments(name):
     tx = OPTIMISERS[name]
     params, state = case.initial(), case.moved(tx)
-    number = iter(range(10**6))  # all elements of the state distinct
-    state = jax.tree.map(
-        lambda s: (
-            jnp.asarray([next(number) for _ in range(s.size)], s.dtype).reshape(s.shape)
-            if jnp.ndim(s)
-            else s
-        ),
-        state,
-    )
     after = moments.renew("inherit", params, state, FOUND, BORN, PARENTS)
     for path, old, new in pairs(state, after):
         expected = old.copy()
@@ -139,7 +115,7 @@ def test_restart_needs_counts():
         renewed("restart", optax.adam(0.1))
     before, after = renewed("restart", moments.per_neuron_adam(0.1))
     for path, old, new in pairs(before, after):
-        np.testing.assert_array_equal(new, np.where(belonging(BORN, old.shape, path), 0, old))
+        np.testing.assert_array_equal(new, np.where(case.belonging(BORN, old.shape, path), 0, old))
 
 
 def test_counting_by_weight_equals_adam_until_a_neuron_is_born():
