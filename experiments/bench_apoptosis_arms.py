@@ -69,9 +69,7 @@ class Watched:
             loss, gradient, seen = transformer.observed(
                 model, keys.stream(key, "dropout"), state.params, tokens, targets
             )
-            known = evidence.gather(
-                known, state.params, seen.activations, gradient, seen.inputs
-            )
+            known = evidence.gather(known, state.params, seen.activations, gradient, seen.inputs)
             updates, memory = self.trainer.optimiser.update(gradient, state.optimiser, state.params)
             params = optax.apply_updates(state.params, updates)
             return (State(params, memory, state.step + 1), known), loss

@@ -9,6 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 
+from experiments import web_limits
 from experiments.shell.web import backend
 
 LAB = "elements_lab"
@@ -23,6 +24,14 @@ TITLES = {
     "elements_phase8": "Phase 8: composition and transfer",
     "elements_evolve": "Phase 9: evolution of elements",
     "elements_plan": "The whole plan",
+    "apoptosis_slowly_changing": "Death and birth: Slowly-Changing Regression",
+    "apoptosis_plasticity": "Death and birth: plasticity over tasks",
+    "apoptosis_fitness": "Death and birth: what a neuron is worth",
+    "apoptosis_train": "Death and birth: a transformer",
+    "apoptosis_compare": "Death and birth: the strategies",
+    "alen_train": "Verified reasoning: an organism",
+    "alen_verification": "Verified reasoning: does verification help?",
+    "alen_operators": "Verified reasoning: operators and steps",
 }
 MOST_LAYERS, MOST_WIDTH, MOST_PARAMETERS = 10, 64, 40_000
 MOST_NETWORKS = 50_000
@@ -85,7 +94,8 @@ def _study(name: str) -> backend.Study:
     question = asked or (module.__doc__ or "").strip().split("\n\n")[0].replace("\n", " ")
     kind = _declared(module)
     hints = typing.get_type_hints(kind)
-    flags = [_flag(field, hints[field.name]) for field in dataclasses.fields(kind)]
+    asked = [f for f in dataclasses.fields(kind) if f.name not in web_limits.LEFT_OUT]
+    flags = [_flag(name, field, hints[field.name]) for field in asked]
     return backend.Study(name, f"experiments.{name}", TITLES[name], question, flags)
 
 
@@ -100,7 +110,7 @@ def _declared(module) -> type:
     raise LookupError(f"{module.__name__} declares no flags")
 
 
-def _flag(field: dataclasses.Field, hint) -> backend.Flag:
+def _flag(study: str, field: dataclasses.Field, hint) -> backend.Flag:
     from elements import activations, datasets, learner
 
     optional = isinstance(hint, types.UnionType)
@@ -121,10 +131,16 @@ def _flag(field: dataclasses.Field, hint) -> backend.Flag:
         "datasets": datasets.NAMES,
         "protocol": tuple(p.name for p in learner.PROTOCOLS),
     }.get(field.name, ())
+    choices = choices or web_limits.choices(study, field.name)
+    if optional and item is bool:  # a box is ticked or not; this may also be left open
+        choices = ("true", "false")
     least, most = None, None
     if kind in ("integer", "number"):
-        least, most = BOUNDS.get(field.name, (0, MOST_OTHERWISE))
+        bounds = {**BOUNDS, **web_limits.bounds(study)}
+        least, most = bounds.get(field.name, (0, MOST_OTHERWISE))
     text = field.metadata["help"]
+    if choices:
+        text = web_limits.HELP.get(field.name, text)
     return backend.Flag(field.name, kind, said, text, many, optional, least, most, choices)
 
 
@@ -141,6 +157,8 @@ def check(name: str, flags: Mapping[str, str]) -> int | None:
     except ValueError as error:
         raise backend.Invalid(str(error)) from error
     _check_elements(name, built)
+    if name in web_limits.LIMITS:
+        return _check_steps(name, built)
     if size is not None and size > MOST_NETWORKS:
         raise backend.Invalid(
             f"{size:,} networks are too many for the page (at most {MOST_NETWORKS:,}): run "
@@ -152,6 +170,18 @@ def check(name: str, flags: Mapping[str, str]) -> int | None:
             f"{MOST_WORK:,} together): run python -m experiments.{name} in a terminal"
         )
     return size
+
+
+def _check_steps(name: str, built) -> int:
+    """Bounds training steps over all networks; returns how many networks there are."""
+    limits = web_limits.LIMITS[name]
+    networks, steps = limits.networks(built), limits.steps(built)
+    if networks * steps > limits.most:
+        raise backend.Invalid(
+            f"{networks:,} networks × {steps:,} steps are too much for the page (at most "
+            f"{limits.most:,} together): run python -m experiments.{name} in a terminal"
+        )
+    return networks
 
 
 def _size(built) -> int | None:

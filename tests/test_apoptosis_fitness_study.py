@@ -1,6 +1,7 @@
 """The study of fitness: its numbers are the engine's own, and what it says of them."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -80,8 +81,10 @@ def test_scores_are_judged_as_against_ablation_does():
         np.testing.assert_allclose(found[name].correlation, jnp.stack(expected), atol=1e-6)
 
 
-def test_the_report_of_a_run(folder):
-    study.publish(TINY, folder)
+def test_the_command_writes_the_report_of_a_run(folder, monkeypatch):
+    monkeypatch.setattr(study.FitnessStudy, "experiment", lambda _: TINY)
+    assert study.main(study.FitnessStudy(), cli.Options(out=str(folder.parent))) == folder
+    assert json.loads((folder / "findings.json").read_text())["findings"]
     lines = (folder / "summary.csv").read_text().splitlines()
     assert lines[0].startswith("preset,kind,step,measure,n,correlation,correlation_low")
     assert len(lines) == 1 + 2 * 2 * 3

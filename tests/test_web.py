@@ -374,6 +374,32 @@ def test_a_folder_of_a_report_alone_is_shown_as_one(tmp_path):
         assert client.ask("/api/runs/plan-1/table")[0] == 404
 
 
+def test_a_run_whose_rows_are_no_networks_is_told_by_what_it_left(tmp_path):
+    columns = {"arm": np.array([0, 1, 1]), "step": np.array([0, 0, 80]), "loss": np.ones(3)}
+    folder = tmp_path / "course-1"
+    (folder / "results").mkdir(parents=True)
+    about = manifest(4800) | {"name": "course", "settings": {"arms": ["a", "b"], "seeds": 2}}
+    storage.write_json(folder / "manifest.json", about | {"unit": "step"})
+    with serving(Science(), tmp_path) as client:
+        found = client.get("/api/runs/course-1")  # nothing is stored yet
+        assert (found["columns"], found["unit"], found["size"]) == ([], "rows", None)
+        storage.write_json(folder / "manifest.json", about)  # of a version that told no unit
+        storage.write_table(folder / "results" / "steps-0.parquet", columns, {})
+        (folder / "report.html").write_text("<p>a course</p>")
+        (folder / "summary.csv").write_text("arm,loss\n")
+        (run,) = client.get("/api/runs")
+        assert (run["stored"], run["unit"], run["size"]) == (3, "rows", None)  # 4800 are steps
+        found = client.get("/api/runs/course-1")
+        assert (found["report"], found["summary"], found["unit"]) == (True, True, "rows")
+        assert (found["arms"], found["tables"]) == ([], ["results"])
+        assert [column["name"] for column in found["columns"]] == ["arm", "step", "loss"]
+        assert client.ask("/api/runs/course-1/files/report.html")[1] == b"<p>a course</p>"
+        assert client.ask("/api/runs/course-1/files/summary.csv")[0] == 200
+        assert client.get("/api/runs/course-1/results")["total"] == 3
+        code, body = client.ask("/api/runs/course-1/table")
+        assert (code, b"no trials of elements" in body) == (404, True)
+
+
 def test_an_element_knows_the_runs_that_hold_it(client):
     assert set(client.get("/api/elements/cd-2")["runs"]) == {"fake-1", "fake-factor"}
 

@@ -106,7 +106,7 @@ def _define(kind: type):
         text, hint, default = f.metadata["help"], hints[f.name], f.default
         if typing.get_origin(hint) is tuple:
             flags.DEFINE_list(f.name, [str(v) for v in default], text)
-        elif hint is bool:
+        elif hint in (bool, bool | None):
             flags.DEFINE_bool(f.name, default, text)
         else:
             flags.DEFINE_string(f.name, None if default is None else str(default), text)

@@ -164,6 +164,7 @@ def _describe(plan) -> dict:
         "settings": _plain(plan.settings),
         "layout": list(plan.layout),
         "size": sum(task.size for task in plan.tasks(plan.layout)),
+        "unit": plan.unit,
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "device": f"{len(devices)} × {devices[0].device_kind} ({devices[0].platform})",

@@ -59,6 +59,7 @@ class Frames:
 
     def __init__(self):
         self._shards, self._frames, self._counts = Kept(MOST_SHARDS), Kept(8), Kept(MOST_SHARDS)
+        self._kinds = Kept(MOST_SHARDS)
 
     def stamp(self, folder: pathlib.Path, table: str = "results") -> tuple:
         """What changes when a table does: names, times and sizes of its files."""
@@ -78,6 +79,13 @@ class Frames:
             path = folder / table / f"{name}.parquet"
             total += self._counts.get((str(path), *when), lambda path=path: _rows(path))
         return total
+
+    def of_networks(self, folder: pathlib.Path) -> bool:
+        """Whether a row of the results is a network; so it is taken to be while there are none."""
+        for name, *when in self.stamp(folder):
+            path = folder / "results" / f"{name}.parquet"
+            return self._kinds.get((str(path), *when), lambda path=path: _of_networks(path))
+        return True
 
     def results(self, folder: pathlib.Path) -> Frame:
         """All stored results, in the order of the networks."""
@@ -143,3 +151,12 @@ def _rows(path) -> int:
         return parquet.ParquetFile(path).metadata.num_rows
     except Exception:  # damaged: the run that resumes makes it again
         return 0
+
+
+def _of_networks(path) -> bool:
+    from pyarrow import parquet
+
+    try:
+        return "network" in parquet.read_schema(path).names
+    except Exception:  # damaged: the run that resumes makes it again
+        return True

@@ -70,6 +70,7 @@ class Catalogue:
         held = locks() if held is None else held
         writer = writer_of(folder, held)
         stored, size = self.tables.count(folder), size_of(manifest)
+        networks = manifest.get("unit", "network") == "network" and self.tables.of_networks(folder)
         finished = manifest["finished"] is not None
         writing = writer is not None or (not finished and held is None and _lately(folder))
         status = "running" if writing else "finished" if finished else "interrupted"
@@ -80,7 +81,8 @@ class Catalogue:
             "status": status,
             "writer": writer,
             "stored": stored,
-            "size": size,
+            "size": size if networks else None,  # told in a unit that rows are not
+            "unit": "networks" if networks else "rows",
             "started": manifest.get("started"),
             "finished": manifest["finished"],
             "seconds": manifest["seconds"],

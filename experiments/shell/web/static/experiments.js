@@ -90,7 +90,7 @@ function foreign(run) {
 const COLUMNS = [
   ["title", "study"],
   ["status", "status"],
-  ["stored", "networks"],
+  ["stored", "stored"],
   ["trials", "trials"],
   ["epochs", "epochs"],
   ["protocol", "protocol"],

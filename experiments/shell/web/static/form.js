@@ -30,13 +30,14 @@ export function fields(flags) {
 const read = (box) => (box.type === "checkbox" ? String(box.checked) : box.value.trim());
 
 function input(flag) {
-  if (flag.kind === "boolean")
+  if (flag.kind === "boolean" && !flag.optional)
     return h("input", { type: "checkbox", name: flag.name, checked: flag.default === "true" });
   if (flag.choices.length && !flag.many) {
+    const choices = flag.optional ? ["", ...flag.choices] : flag.choices;
     return h(
       "select",
       { name: flag.name },
-      flag.choices.map((c) => h("option", { selected: c === flag.default }, c)),
+      choices.map((c) => h("option", { value: c, selected: c === flag.default }, c || "not said")),
     );
   }
   return h("input", {

@@ -63,7 +63,11 @@ export function card(job) {
         "div",
         {},
         runs.progress(run),
-        run.stored ? h("a", { href: runs.href("table", "", { run: run.run }) }, "its table") : null,
+        !run.stored
+          ? null
+          : run.unit === "rows"
+            ? h("a", { href: runs.href("experiments", run.run) }, "its page")
+            : h("a", { href: runs.href("table", "", { run: run.run }) }, "its table"),
       ),
     );
     const starting =

@@ -18,7 +18,7 @@ export async function show(page, run, parameters, alive) {
     h(
       "p",
       { class: "muted" },
-      `${details.status} · ${details.stored.toLocaleString("en")}${size} networks · `,
+      `${details.status} · ${details.stored.toLocaleString("en")}${size} ${details.unit} · `,
       details.device && `${duration(details.seconds)} on ${details.device} · `,
       `started ${when(details.started)}`,
     ),
@@ -89,7 +89,7 @@ export async function show(page, run, parameters, alive) {
         )
       : null,
     section(
-      "Networks",
+      details.unit === "rows" ? "Rows" : "Networks",
       details.columns.length
         ? browser(run, details, parameters)
         : empty(

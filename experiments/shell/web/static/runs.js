@@ -34,7 +34,7 @@ export function label(run) {
     : run.stored;
   const how =
     run.status === "finished"
-      ? `${run.stored.toLocaleString("en")} networks`
+      ? `${run.stored.toLocaleString("en")} ${run.unit}`
       : `${run.status}, ${size}`;
   return `${run.title} · ${how} · ${run.run.split("-").pop().slice(0, 6)}`;
 }
@@ -59,16 +59,18 @@ export function none() {
 
 /** A bar of what is stored, with words. */
 export function progress(run) {
-  const share = run.size ? run.stored / run.size : 0;
   const rate = run.elapsed && run.stored ? run.stored / run.elapsed : null;
   const left = rate && run.size ? ` · about ${duration((run.size - run.stored) / rate)} left` : "";
-  const [stored, size] = [run.stored, run.size || 0].map((n) => n.toLocaleString("en"));
+  const stored = run.stored.toLocaleString("en");
+  const of = run.size ? ` of ${run.size.toLocaleString("en")}` : "";
   const done = run.status === "finished";
-  const words = done ? `finished, ${stored} stored` : `${stored} of ${size} networks stored${left}`;
+  const words = done ? `finished, ${stored} stored` : `${stored}${of} ${run.unit} stored${left}`;
+  // Without a size the bar is left open: how far such a run is cannot be told from its rows.
+  const value = done ? 1 : run.size ? run.stored / run.size : undefined;
   return h(
     "div",
     { class: "progress" },
-    h("progress", { max: 1, value: done ? 1 : share, "aria-label": `${run.run}: ${words}` }),
+    h("progress", { max: 1, value, "aria-label": `${run.run}: ${words}` }),
     h("span", {}, words),
   );
 }

@@ -1,0 +1,137 @@
+"""Do parallel operators and steps of reasoning help, when they cost the same?
+
+One operator against several, in one step and in more, their hidden width set so that either the
+floating-point operations of training or the parameters are equal. Of the candidates that the
+operators propose: what the energy selects, against the best of them and a random one; and argmin
+against soft selection.
+"""
+
+import dataclasses
+import pathlib
+
+from alen import blocks
+from experiments import alen_configuration, alen_train_questions, alen_verification
+from experiments import alen_operators_analysis as analysis
+from experiments import alen_operators_arms as arms
+from experiments.alen_operators_arms import Experiment
+from experiments.alen_train_subject import Subject
+from experiments.lab import keys
+from experiments.shell import cli, report, run, storage
+
+NAME = "alen_operators"
+TITLE = "ALEN: operators and steps"
+QUESTION = "Do parallel operators and steps of reasoning help, when they cost the same?"
+APART = 1000  # between the seeds of one root and the next
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorStudy(alen_configuration.Sized):
+    task: str = cli.field("lookup:depth=3:longest=5", "task, with settings behind colons")
+    task_vocab: bool = cli.field(True, "the task's own vocabulary: no dead embeddings")
+    match: tuple[str, ...] = cli.field(arms.MATCHES, "what is held equal: flops, parameters")
+    operators: tuple[int, ...] = cli.field((1, 4, 8, 12), "numbers of operators, the least first")
+    steps: tuple[int, ...] = cli.field((1, 3, 10), "steps of reasoning, the least first")
+    seeds: int = cli.field(6, "organisms of each arm, at least 5")
+    training_steps: int = cli.field(1500, "training steps of an organism")
+    weight_decay: float = cli.field(0.1, "of the organism")
+    pool: int = cli.field(2048, "training questions of a seed; others after a while, if there are")
+    questions: int = cli.field(4000, "most test questions of a stratum")
+    compute: str = cli.field("float32", "float32 or bfloat16: what products are taken in")
+    seed: int = cli.field(0, "root of all randomness")
+
+    def __post_init__(self):
+        alen_verification.task(self.task)
+        for name in self.match:
+            if name not in arms.MATCHES:
+                raise ValueError(f"match must be of {', '.join(arms.MATCHES)}, got {name!r}")
+        if not self.match or len(set(self.match)) != len(self.match):
+            raise ValueError(f"match must be different names, at least one, got {self.match}")
+        for name, most in (("operators", None), ("steps", arms.MOST_STEPS)):
+            values = getattr(self, name)
+            if not values or list(values) != sorted(set(values)) or values[0] < 1:
+                raise ValueError(f"{name} must rise from at least 1, got {values}")
+            if most is not None and values[-1] > most:
+                raise ValueError(f"{name} must be at most {most}, got {values}")
+        if self.seeds < 5 or self.seeds > APART:
+            raise ValueError(f"seeds must be from 5 to {APART}, got {self.seeds}")
+        for name in ("training_steps", "pool", "questions"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        blocks.dtype_of(self.compute)
+        keys.check(self.seed * APART + self.seeds)
+
+    def experiment(self) -> Experiment:
+        """What is run. Raises run.Refused for what cannot be built or matched."""
+        task = alen_verification.task(self.task)
+        configuration = self.configuration(alen_train_questions.language(task))
+        # The reference: the size's operators, and steps as given, or from the middle of the arms'.
+        middle = self.reasoning_steps or self.steps[len(self.steps) // 2]
+        shape = dataclasses.replace(configuration.architecture, steps=middle)
+        try:
+            subject = Subject(
+                task,
+                dataclasses.replace(configuration, architecture=shape),
+                seeds=tuple(APART * self.seed + number for number in range(self.seeds)),
+                steps=self.training_steps,
+                evaluate_every=self.training_steps,
+                pool=self.pool,
+                weight_decay=self.weight_decay,
+                unanswerable=0.0,
+                perturbed=0.0,
+                surfaces=0,
+                compute=self.compute,
+            )
+            alen_train_questions.training(keys.root(self.seed), task, self.pool)
+            found = tuple(
+                arms.matched(match, shape, operators, steps)
+                for match in self.match
+                for operators in self.operators
+                for steps in self.steps
+            )
+        except ValueError as error:
+            raise run.Refused(str(error)) from error
+        return Experiment(subject, found, self.questions)
+
+
+def publish(experiment: Experiment, study: OperatorStudy, folder: pathlib.Path) -> None:
+    """Writes summary.csv, the report and its findings into a run folder."""
+    found = analysis.Found(experiment, run.read(folder, "results"))
+    storage.write_csv(folder / "summary.csv", analysis.summary(found))
+    tests = analysis.tested(found)
+    manifest = run.manifest(folder)
+    facts = {name: manifest[name] for name in ("device", "python", "commit", "started", "seconds")}
+    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    facts |= {field.name: str(getattr(study, field.name)) for field in dataclasses.fields(study)}
+    said = analysis.findings(found, tests)
+    page = report.Report(
+        TITLE, QUESTION, said, analysis.drawn(found, tests), analysis.tables(found, tests), facts
+    )
+    report.write(folder, page)
+    content = {
+        "title": TITLE,
+        "question": QUESTION,
+        "findings": page.findings,
+        "verdicts": {},
+        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
+    }
+    storage.write_json(folder / "findings.json", content)
+
+
+def main(study: OperatorStudy, options: cli.Options) -> pathlib.Path:
+    if options.export_json:
+        raise run.Refused("--export_json has no meaning here: summary.csv holds all measures")
+    experiment, out = study.experiment(), pathlib.Path(options.out)
+    if options.dry_run:
+        for arm in experiment.arms:
+            print(
+                f"equal {arm.match}: {arm.operators} operators × {arm.hidden} in {arm.steps} "
+                f"steps, {arm.parameters:,} parameters, {arm.flops:,.0f} operations an example"
+            )
+        return out / run.identity(NAME, experiment.settings())
+    folder = arms.execute(experiment, NAME, out)
+    publish(experiment, study, folder)
+    return folder
+
+
+if __name__ == "__main__":
+    cli.main(OperatorStudy, main, __doc__)

@@ -1,0 +1,215 @@
+"""Training ALEN: an organism that answers, a verifier that checks, and thresholds with a bound.
+
+A size (tiny, small, medium, large, xl) on a task (modular, addition, lookup, arithmetic, logic,
+chains, facts, scan, or a file of lines `question -> answer`). First the organism learns, then the
+verifier on what it answers; at last thresholds are certified on calibration questions, and both are
+measured on test questions. An interrupted run goes on from its last checkpoint. --describe prints
+the parameters of all sizes. Ask the result with alen_ask.
+"""
+
+import dataclasses
+import pathlib
+
+from alen import tasks
+from experiments import (
+    alen_configuration,
+    alen_train_course,
+    alen_train_found,
+    alen_train_questions,
+)
+from experiments.alen_training import Subject
+from experiments.lab import keys
+from experiments.shell import cli, report, run, storage
+
+NAME = "alen_train"
+TITLE = "ALEN: answers, and how often a verified one is wrong"
+QUESTION = (
+    "How often are answers to unseen questions right, how many of them are verified, and how often "
+    "is a verified one wrong?"
+)
+# What a size is trained like, where no flag says otherwise: steps of the organism and the
+# verifier, steps between measurements, the rate of AdamW (None: the preset's), its weight decay.
+RECIPES = {
+    "tiny": {"steps": 1500, "check_steps": 1000, "evaluate_every": 500, "weight_decay": 0.3},
+    "small": {"steps": 20000, "check_steps": 5000, "evaluate_every": 1000, "weight_decay": 0.1},
+}
+# Small enough for tiny to learn on a CPU in minutes, which the published task is not.
+QUICK = {"prime": 29, "operations": ("+",), "share": 0.65}
+QUICK_RATE, QUICK_DECAY = 3e-3, 0.6
+TASK_FLAGS = ("prime", "share", "operations", "commute", "digits", "reverse", "notation", "depth")
+TASK_FLAGS += ("longest", "tables", "division", "edges", "people", "unknown", "kinds", "split_by")
+TASK_FLAGS += ("kept", "tokens", "vocabulary")
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(alen_configuration.Sized):
+    """A size and a task, and what of them is changed."""
+
+    task: str = cli.field("modular", ", ".join(tasks.NAMES))
+    prime: int | None = cli.field(None, "modular: the modulus")
+    share: float | None = cli.field(None, "modular: share of the inputs that is trained on")
+    operations: tuple[str, ...] = cli.field((), "modular: some of + - *")
+    commute: bool | None = cli.field(None, "modular: a + b and b + a are one input")
+    digits: int | None = cli.field(None, "addition: of the numbers")
+    reverse: bool | None = cli.field(None, "addition: answers from the lowest digit on")
+    notation: str | None = cli.field(None, "lookup: forward or backward")
+    depth: int | None = cli.field(None, "lookup, arithmetic: deepest that is trained on")
+    longest: int | None = cli.field(None, "lookup, chains: longest that is tested on")
+    tables: int | None = cli.field(None, "lookup: number of the set of tables")
+    division: bool | None = cli.field(None, "arithmetic: with division")
+    edges: int | None = cli.field(None, "chains: relations that are trained on")
+    people: int | None = cli.field(None, "facts: whom something is known of")
+    unknown: int | None = cli.field(None, "facts: whom nothing is known of")
+    kinds: tuple[str, ...] = cli.field((), "logic: kinds of questions")
+    split_by: str | None = cli.field(None, "scan: how commands are split")
+    kept: float | None = cli.field(None, "scan: share of the commands to train on")
+    file: str = cli.field("", "file: path of lines `question -> answer`")
+    tokens: str | None = cli.field(None, "file: bytes or pairs")
+    vocabulary: int | None = cli.field(None, "file: most tokens of byte pairs")
+    steps: int | None = cli.field(None, "steps of the organism; by default the size's")
+    check_steps: int | None = cli.field(None, "steps of the verifier; by default the size's")
+    evaluate_every: int | None = cli.field(None, "steps between two measurements")
+    weight_decay: float | None = cli.field(None, "of AdamW; by default the size's")
+    warmup: int = cli.field(50, "steps in which the rate rises")
+    pool: int = cli.field(2**14, "training questions that are held at a time")
+    renew: int = cli.field(4, "measurements after which others are drawn, where there are more")
+    unanswerable: float = cli.field(0.1, "share of questions that have no answer")
+    perturbed: float = cli.field(0.3, "share of training questions in another wording")
+    held_out: int = cli.field(4096, "most questions of a kind that are asked in the end")
+    alpha: float = cli.field(0.05, "bound on the share of wrong answers among the verified")
+    delta: float = cli.field(0.05, "chance with which the bound may fail")
+    compute: str = cli.field("float32", "float32 or bfloat16: what products are taken in")
+    seeds: int = cli.field(1, "organisms trained side by side")
+    seed: int = cli.field(0, "seed of the first; the others follow")
+    describe: bool = cli.field(False, "print the parameters of all sizes, and stop")
+
+    def __post_init__(self):
+        if self.seeds < 1:
+            raise ValueError(f"seeds must be at least 1, got {self.seeds}")
+        keys.check(self.seed + self.seeds - 1)
+        keys.check(self.seed)
+
+    @property
+    def quick(self) -> dict:
+        """What is taken of a task where nothing is said of it, so that tiny learns it here."""
+        untold = all(getattr(self, name) in (None, ()) for name in QUICK)
+        return QUICK if (self.task, self.size) == ("modular", "tiny") and untold else {}
+
+    def ask(self) -> tasks.Task:
+        """The task of these flags; refuses flags that it does not know."""
+        given = {name: getattr(self, name) for name in TASK_FLAGS}
+        given = {name: value for name, value in given.items() if value not in (None, ())}
+        if self.file:
+            given["lines"] = _lines(self.file)
+        elif self.task == "file":
+            raise run.Refused("--task=file needs --file, the path of lines `question -> answer`")
+        try:
+            return tasks.find(self.task, **(self.quick | given))
+        except ValueError as error:
+            raise run.Refused(str(error).replace("lines' of", "file' of")) from error
+
+    def subject(self) -> Subject:
+        """What is trained on what. Raises run.Refused."""
+        task = self.ask()
+        language = alen_train_questions.language(task)
+        configuration = self.configuration(language)
+        if self.size == "tiny":  # tiny is for one task: it has that one's vocabulary
+            configuration = _unless_told(configuration, "vocab_size", language.vocabulary)
+        recipe = RECIPES.get(self.size, RECIPES["small"])
+        if self.quick:
+            recipe = recipe | {"weight_decay": QUICK_DECAY}
+            configuration = _unless_told(configuration, "learning_rate", QUICK_RATE)
+        given = {name: getattr(self, name) for name in recipe}
+        same = ("warmup", "pool", "renew", "unanswerable", "perturbed", "held_out", "compute")
+        same += ("alpha", "delta")
+        try:
+            return Subject(
+                task,
+                configuration,
+                seeds=tuple(range(self.seed, self.seed + self.seeds)),
+                **{n: recipe[n] if value is None else value for n, value in given.items()},
+                **{name: getattr(self, name) for name in same},
+            )
+        except ValueError as error:
+            raise run.Refused(str(error)) from error
+
+
+def _unless_told(configuration, name, value):
+    """With `value` in place of the preset's, where nobody has asked for another."""
+    if not configuration.sources[name].startswith("size "):
+        return configuration
+    sources = {**configuration.sources, name: "the task"}
+    if name == "learning_rate":
+        return dataclasses.replace(configuration, learning_rate=value, sources=sources)
+    shape = dataclasses.replace(configuration.architecture, vocabulary=value)
+    return dataclasses.replace(configuration, architecture=shape, sources=sources)
+
+
+def _lines(path):
+    try:
+        return tuple(pathlib.Path(path).read_text("utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise run.Refused(f"--file={path} cannot be read: {reason}") from error
+
+
+def main(study: Train, options: cli.Options) -> pathlib.Path:
+    if options.export_json:
+        raise run.Refused("--export_json has no meaning here: it is for many experiments")
+    subject, out = study.subject(), pathlib.Path(options.out)
+    if study.describe:
+        words = alen_train_questions.language(subject.task).vocabulary
+        print("\n".join(alen_configuration.describe(words)))
+        return _folder(subject, out)
+    _announce(study, subject)
+    if options.dry_run:
+        return _folder(subject, out)
+    return write(subject, out)
+
+
+def write(subject: Subject, out: pathlib.Path) -> pathlib.Path:
+    """Trains what is missing under `out` and writes the report; returns the run folder."""
+    folder = run.execute(alen_train_course.plan(subject, out, NAME), out)
+    found = alen_train_found.Found.read(folder, subject)
+    storage.write_csv(folder / "summary.csv", found.summary())
+    manifest = run.manifest(folder)
+    facts = {name: value for name, value in manifest["settings"].items() if name != "task"}
+    told = {n: v for n, v in manifest["settings"]["task"].items() if n != "lines"}
+    facts = {"task": ", ".join(f"{n} {v}" for n, v in told.items()), **facts}
+    facts |= {name: manifest[name] for name in ("device", "python", "commit", "started")}
+    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    page = report.Report(TITLE, QUESTION, facts=facts, **found.parts())
+    report.write(folder, page)
+    content = {
+        "title": TITLE,
+        "question": QUESTION,
+        "findings": page.findings,
+        "verdicts": {},
+        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
+    }
+    storage.write_json(folder / "findings.json", content)
+    for headline, sentence in page.findings:
+        print(f"{headline} {sentence}")
+    return folder
+
+
+def _folder(subject, out):
+    return out / run.identity(NAME, subject.settings())
+
+
+def _announce(study, subject):
+    """The resolved configuration and what was chosen without being told."""
+    print("\n".join(subject.configuration.lines()))
+    task = alen_train_questions.settings(subject.task)
+    print(f"# task {', '.join(f'{n} {v}' for n, v in task.items() if n != 'lines')}")
+    if study.quick:
+        print(
+            f"# by default tiny learns a + b modulo {QUICK['prime']} from {QUICK['share']:.0%} of "
+            "the inputs, so that a CPU can; --prime=113 --operations=+ --share=0.3 is the "
+            "published task"
+        )
+    print(f"# {subject.steps} steps, then {subject.check_steps} of the verifier", flush=True)
+
+
+if __name__ == "__main__":
+    cli.main(Train, main, __doc__)

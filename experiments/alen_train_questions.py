@@ -1,0 +1,151 @@
+"""From a task to arrays: what an organism is trained on, and what it is asked.
+
+Shapes: `N` examples, `S` and `A` tokens of a question and an answer, `P` parts, `n` other surfaces.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from alen import tasks
+from experiments import alen_configuration
+from experiments.lab import keys
+
+FIRST, TUNING, CALIBRATION, TEST = tasks.SPLITS
+
+
+class Questions(NamedTuple):
+    """Examples as int32 arrays; an answer of PAD alone: there is none.
+
+    `questions [N, S]`, `answers [N, A]`; `spans [N, P, 2]` are the parts that the backward check
+    may hide, from token to token, the second not included; `surfaces [N, n, S]` other wordings of
+    the questions; `near [N, A]` wrong answers of the right form.
+    """
+
+    questions: np.ndarray
+    answers: np.ndarray
+    spans: np.ndarray
+    surfaces: np.ndarray
+    near: np.ndarray
+
+
+def language(task: tasks.Task) -> alen_configuration.Language:
+    """What `task` asks of an organism."""
+    return alen_configuration.Language(
+        task.tokeniser.size, task.question_length, task.answer_length
+    )
+
+
+def settings(task: tasks.Task) -> dict:
+    """The task and its settings as JSON values; `find(**settings(task))` is `task`."""
+    plain = lambda value: value.decode() if isinstance(value, bytes) else value
+    values = {}
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        values[field.name] = [plain(v) for v in value] if isinstance(value, tuple) else value
+    return {"name": task.name, **values}
+
+
+def find(name: str, **values) -> tasks.Task:
+    """As `tasks.find`, of JSON values."""
+    return tasks.find(
+        name, **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    )
+
+
+def examples(key, task: tasks.Task, stratum: str, split: str, most: int) -> list[tasks.Example]:
+    """All of a finite stratum that has at most `most` examples in `split`, else `most` drawn ones.
+
+    Fewer where a stratum that is not listed has fewer; none where it is empty.
+    """
+    listed = task.enumerate(stratum, split)
+    if listed is not None and len(listed) <= most:
+        return listed
+    while most:
+        try:
+            return task.draw(key, stratum, split, most)
+        except ValueError:  # there are not so many: half, and so on
+            most //= 2
+    return []
+
+
+def training(key, task: tasks.Task, most: int) -> list[tasks.Example]:
+    """The training split of what is in distribution, or `most` of it, pinned examples included."""
+    listed = task.enumerate(task.strata[0], FIRST)
+    if listed is not None:
+        others = sum(example.question not in task.pinned for example in listed)
+        most = min(most, others + sum(task.pinned.values()))
+    return task.training(key, most)
+
+
+def mixture(
+    key, task: tasks.Task, split: str, most: int, unanswerable: float
+) -> list[tasks.Example]:
+    """Draws from what thresholds are made for: questions in distribution and, with the chance
+    `unanswerable` each, questions that have no answer."""
+    known = examples(keys.stream(key, "known"), task, task.strata[0], split, most)
+    if tasks.UNANSWERABLE not in task.strata or not unanswerable:
+        return known
+    unknown = examples(keys.stream(key, "unknown"), task, tasks.UNANSWERABLE, split, most)
+    # Of n in all, a binomial number has no answer, as if each had been drawn by itself.
+    total = min(most, int(len(known) / (1 - unanswerable)))
+    count = tasks.base.generator(keys.stream(key, "count")).binomial(total, unanswerable)
+    order = tasks.base.generator(keys.stream(key, "order"))
+    pick = lambda rows, number: [rows[i] for i in order.permutation(len(rows))[:number]]
+    return pick(known, total - count) + pick(unknown, count)
+
+
+def prepare(key, task: tasks.Task, chosen: Sequence[tasks.Example], surfaces: int = 2) -> Questions:
+    """The arrays of the `chosen` examples, with so many other surfaces of each."""
+    asked, answers = tasks.arrays(task, chosen)
+    texts = [example.question for example in chosen]
+    others = [
+        task.tokeniser.batch(
+            task.perturbations(keys.stream(key, "surface", number), texts), task.question_length
+        )
+        for number in range(surfaces)
+    ]
+    near = task.near_misses(keys.stream(key, "near"), chosen)
+    return Questions(
+        asked,
+        answers,
+        spans(task, texts),
+        np.stack(others, 1) if others else np.zeros((len(texts), 0, asked.shape[1]), np.int32),
+        task.tokeniser.answers(near, task.answer_length),
+    )
+
+
+def reworded(key, task: tasks.Task, chosen: Sequence[tasks.Example], wordings: int) -> Questions:
+    """The `chosen` examples, and behind them all of them again in so many other wordings, each as
+    an example of its own."""
+    rows = list(chosen)
+    for number in range(wordings):
+        texts = [example.question for example in chosen]
+        others = task.perturbations(keys.stream(key, "wording", number), texts)
+        rows += [e._replace(question=text) for e, text in zip(chosen, others, strict=True)]
+    return prepare(keys.stream(key, "rows"), task, rows, surfaces=0)
+
+
+def spans(task: tasks.Task, texts: Sequence[str]) -> np.ndarray:
+    """`[N, P, 2]`: the parts of each question, filled up with empty ones. P is a power of two, so
+    that few programs serve all questions."""
+    found = np.zeros((len(texts), 2 * task.question_length, 2), np.int32)
+    for row, text in zip(found, texts, strict=True):
+        for place, part in enumerate(task.parts(text)):
+            row[place] = part
+    most = max(1, int((found[..., 1] > found[..., 0]).sum(1).max(initial=1)))
+    return found[:, : 1 << (most - 1).bit_length()]
+
+
+def parts(spans, length: int):
+    """Booleans `[..., P, S = length]` of spans `[..., P, 2]`; runs inside `jit`."""
+    place = jnp.arange(length)
+    return (place >= spans[..., :1]) & (place < spans[..., 1:])
+
+
+def widen(array: np.ndarray, most: int) -> np.ndarray:
+    """Spans with `most` parts, empty ones behind."""
+    return np.pad(array, ((0, 0), (0, most - array.shape[1]), (0, 0)))
