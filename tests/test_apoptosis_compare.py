@@ -248,7 +248,7 @@ def test_planted_effects_are_found_and_named():
     assert "−0.0012 nats (1.4776 against 1.4788" in preserved.sentence
     layers = answers["Does layer-level apoptosis fail?"]
     assert layers.verdict == "worse than the baseline"
-    assert "which is lower than that" in layers.sentence
+    assert "to the baseline: +0.0503" in layers.sentence
     assert answers["Who beats the random control?"].verdict == "3 of 4"
     counts = answers["Who differs from the baseline?"].verdict
     assert counts == "lower 1, higher 3, not worse 1, undecided 0"
