@@ -107,14 +107,6 @@ def publish(experiment: Experiment, study: OperatorStudy, folder: pathlib.Path) 
         TITLE, QUESTION, said, analysis.drawn(found, tests), analysis.tables(found, tests), facts
     )
     report.write(folder, page)
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": page.findings,
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
-    }
-    storage.write_json(folder / "findings.json", content)
 
 
 def main(study: OperatorStudy, options: cli.Options) -> pathlib.Path:

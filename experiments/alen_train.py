@@ -180,14 +180,6 @@ def write(subject: Subject, out: pathlib.Path) -> pathlib.Path:
     facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
     page = report.Report(TITLE, QUESTION, facts=facts, **found.parts())
     report.write(folder, page)
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": page.findings,
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
-    }
-    storage.write_json(folder / "findings.json", content)
     for headline, sentence in page.findings:
         print(f"{headline} {sentence}")
     return folder

@@ -170,14 +170,6 @@ def publish(outcome: experiments.Outcome, study: Verification) -> None:
         _facts(folder, study),
     )
     report.write(folder, page)
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": page.findings,
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
-    }
-    storage.write_json(folder / "findings.json", content)
 
 
 def _energy(found):

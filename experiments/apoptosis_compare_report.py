@@ -47,15 +47,7 @@ def publish(folder: pathlib.Path, experiment: Experiment, margin: float) -> None
         tables,
         facts,
     )
-    report.write(folder, page)
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": page.findings,
-        "verdicts": {f.headline: f.verdict for f in findings if f.verdict},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
-    }
-    storage.write_json(folder / "findings.json", content)
+    report.write(folder, page, {f.headline: f.verdict for f in findings if f.verdict})
     for name in ("Strategies", "The plan's criteria"):
         print(text(name, *tables[name]))
     for finding in findings:

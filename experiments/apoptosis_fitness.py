@@ -79,14 +79,6 @@ def publish(experiment: Experiment, folder: pathlib.Path) -> None:
     facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
     page = report.Report(TITLE, QUESTION, facts=facts, **analysis.analyse(experiment, found))
     report.write(folder, page)
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": page.findings,
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in page.figures.items()],
-    }
-    storage.write_json(folder / "findings.json", content)
 
 
 def main(study: FitnessStudy, options: cli.Options) -> pathlib.Path:

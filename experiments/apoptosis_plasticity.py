@@ -137,14 +137,6 @@ def publish(folder: pathlib.Path, parts: dict) -> None:
     told = {name: v for name, v in manifest["settings"].items() if name != "arms"}
     facts |= {name: str(value) for name, value in told.items()}
     report.write(folder, report.Report(TITLE, QUESTION, facts=facts, **parts))
-    content = {
-        "title": TITLE,
-        "question": QUESTION,
-        "findings": parts["findings"],
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in parts["figures"].items()],
-    }
-    storage.write_json(folder / "findings.json", content)
 
 
 def main(study: Plasticity, options: cli.Options) -> pathlib.Path:

@@ -119,14 +119,6 @@ def publish(folder: pathlib.Path, parts: Mapping) -> None:
         "recipes that renew its neurons help against what is lost?"
     )
     report.write(folder, report.Report(title, question, facts=facts, **parts))
-    content = {
-        "title": title,
-        "question": question,
-        "findings": parts["findings"],
-        "verdicts": {},
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in parts["figures"].items()],
-    }
-    storage.write_json(folder / "findings.json", content)
 
 
 def main(study: SlowlyChanging, options: cli.Options) -> pathlib.Path:

@@ -90,8 +90,6 @@ def main(plan: Plan, options: cli.Options) -> pathlib.Path:
     facts |= {"CPU-seconds of this process": f"{time.process_time():.1f}"}
     title = "The periodic table of small networks: the whole plan"
     report.write(folder, report.Report(title, QUESTION, findings, {}, tables, facts))
-    content = {"title": title, "question": QUESTION, "findings": findings, "figures": []}
-    storage.write_json(folder / "findings.json", content)
     return folder
 
 

@@ -180,15 +180,7 @@ def write(folder: pathlib.Path, study: Study, parts: dict) -> None:
     }
     told = [finding[:2] for finding in parts["findings"]]
     page = report.Report(study.title, study.question, facts=facts, **parts | {"findings": told})
-    report.write(folder, page)
-    content = {
-        "title": study.title,
-        "question": study.question,
-        "findings": told,
-        "verdicts": _verdicts(parts),
-        "figures": [{"stem": s, "caption": c} for s, (_, c) in parts["figures"].items()],
-    }
-    storage.write_json(folder / "findings.json", content)
+    report.write(folder, page, _verdicts(parts))
 
 
 def _said(value):

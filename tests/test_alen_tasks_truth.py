@@ -273,7 +273,6 @@ def test_a_file_is_read_and_bad_lines_are_named():
 
 
 def test_a_file_in_byte_pairs():
-    pytest.importorskip("tokenizers")
     lines = tuple(f"what is the number {i} -> the number is {i}" for i in range(50))
     task = tasks.find("file", lines=lines, tokens="pairs", vocabulary=300)
     examples = task.draw(KEY, "trained", "train", 20)

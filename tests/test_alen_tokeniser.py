@@ -14,7 +14,6 @@ DIGITS = tokeniser.Tokeniser((*"0123456789+",), separator="")
 
 @pytest.fixture(scope="module")
 def pairs():
-    pytest.importorskip("tokenizers")
     return tokeniser.BytePairs.learn(["the cat sat on the mat, the cat"] * 20, size=300)
 
 

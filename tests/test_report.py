@@ -255,7 +255,7 @@ def test_report_shows_images_of_the_declared_size(page):
         assert data.startswith(b"\x89PNG")
         assert struct.unpack(">II", data[16:24]) == (int(width), int(height))
     files = {file.name for file in page.parent.iterdir()}
-    assert files == {"report.html", *(source for source, _, _ in images)}
+    assert files == {"report.html", "findings.json", *(source for source, _, _ in images)}
 
 
 def test_report_needs_no_other_host(page):
@@ -272,7 +272,18 @@ def test_report_writes_the_page_after_all_it_shows(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(storage, "write_bytes", lambda path, data: written.append(path))
     path = report.write(tmp_path, example())
-    assert written == [tmp_path / "z_first.png", tmp_path / "a-second.png", path]
+    names = ("z_first.png", "a-second.png", "findings.json")
+    assert written == [*(tmp_path / name for name in names), path]
+
+
+def test_findings_are_written_with_their_verdicts_and_figures(tmp_path):
+    report.write(tmp_path, example(), {"A headline": "higher"})
+    told, made = storage.read_json(tmp_path / "findings.json"), example()
+    assert (told["title"], told["question"]) == (made.title, made.question)
+    assert told["findings"] == [list(pair) for pair in made.findings]
+    assert told["verdicts"] == {"A headline": "higher"}
+    captions = [(stem, caption) for stem, (_, caption) in made.figures.items()]
+    assert [(f["stem"], f["caption"]) for f in told["figures"]] == captions
 
 
 @pytest.mark.parametrize("stem", ["", "../up", "a b", "a/b", "a.png"])

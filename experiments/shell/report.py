@@ -55,10 +55,21 @@ class Report:
                     )
 
 
-def write(folder: pathlib.Path, report: Report) -> pathlib.Path:
-    """Writes the figures and then the page that shows them; returns the page's path."""
+def write(
+    folder: pathlib.Path, report: Report, verdicts: Mapping[str, str] | None = None
+) -> pathlib.Path:
+    """Writes the figures, the page that shows them, and the findings as JSON, with the `verdicts`
+    of those headlines that have one; returns the page's path."""
     for stem, (figure, _) in report.figures.items():
         storage.write_bytes(folder / f"{stem}.png", _png(figure))
+    content = {
+        "title": report.title,
+        "question": report.question,
+        "findings": report.findings,
+        "verdicts": dict(verdicts or {}),
+        "figures": [{"stem": s, "caption": c} for s, (_, c) in report.figures.items()],
+    }
+    storage.write_json(folder / "findings.json", content)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
