@@ -151,17 +151,27 @@ def answer_all(oracle: Oracle, lines: Iterable[str]) -> None:
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """`given` with a question that stands by itself as the flag that it is."""
+    """`given` with a question that stands by itself as the flag that it is.
+
+    Raises ValueError if there is more than one.
+    """
     values = [f.name for kind in (Ask, cli.Options) for f in dataclasses.fields(kind)]
     values = {f"-{dash}{name}" for dash in ("", "-") for name in values if name != "dry_run"}
-    found, is_value = [], False
+    found, asked, is_value = [], [], False
     for one in given:
         alone = not is_value and (one == "-" or not one.startswith("-"))
+        asked += [one] if alone else []
         found.append(f"--question={one}" if alone else one)
         is_value = not is_value and one in values
+    if len(asked) > 1:
+        told = ", ".join(map(repr, asked))
+        raise ValueError(f"one question at a time (or - for lines from stdin), got {told}")
     return found
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = arguments(sys.argv[1:])
+    try:
+        sys.argv[1:] = arguments(sys.argv[1:])
+    except ValueError as error:
+        sys.exit(print(f"alen_ask: {error}", file=sys.stderr) or 2)
     cli.main(Ask, main, __doc__)
