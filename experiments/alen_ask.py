@@ -173,5 +173,6 @@ if __name__ == "__main__":
     try:
         sys.argv[1:] = arguments(sys.argv[1:])
     except ValueError as error:
-        sys.exit(print(f"alen_ask: {error}", file=sys.stderr) or 2)
+        print(f"alen_ask: {error}", file=sys.stderr)
+        sys.exit(2)
     cli.main(Ask, main, __doc__)

@@ -145,7 +145,7 @@ def test_a_question_may_stand_by_itself():
     assert alen_ask.arguments(["--checkpoint=r", "57 + 88 mod 113"]) == ["--checkpoint=r", flag]
     assert alen_ask.arguments(["--checkpoint", "r", "-"]) == ["--checkpoint", "r", "--question=-"]
     assert alen_ask.arguments(["--dry_run", "57 + 88 mod 113"]) == ["--dry_run", flag]
-    with pytest.raises(ValueError, match="one question at a time .*, got '1', '2'"):
+    with pytest.raises(ValueError, match=r"one question at a time .*, got '1', '2'"):
         alen_ask.arguments(["1", "--checkpoint", "r", "2"])
 
 
