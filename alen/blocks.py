@@ -194,12 +194,17 @@ class Block(nn.Module):
 
 
 class Stack(nn.Module):
-    """Blocks and a last norm. `cross` attends to a context too; `causal` only to the past."""
+    """Blocks and a last norm. `cross` attends to a context too; `causal` only to the past.
+
+    All blocks are applied `rounds` times (Dehghani et al. 2019, "Universal Transformers"), but not
+    when a causal stack is extended.
+    """
 
     shape: Shape
     compute: str = "float32"
     causal: bool = False
     cross: bool = False
+    rounds: int = 1
 
     def setup(self):
         dtype = dtype_of(self.compute)
@@ -221,7 +226,8 @@ class Stack(nn.Module):
         `mask [B, T]` and `context_mask [B, S]` say where tokens are (None: everywhere).
         """
         with precision(self.compute):
-            for block, keys in zip(self.blocks, self._context(context), strict=True):
+            both = list(zip(self.blocks, self._context(context), strict=True))
+            for block, keys in both * self.rounds:
                 h = block(h, mask, self.causal, keys, context_mask)
             return self.norm_final(h)
 

@@ -15,9 +15,10 @@ class Encoder(nn.Module):
 
     shape: blocks.Shape
     compute: str = "float32"
+    rounds: int = 1  # times that all blocks are applied
 
     def setup(self):
-        self.stack = blocks.Stack(self.shape, self.compute)
+        self.stack = blocks.Stack(self.shape, self.compute, rounds=self.rounds)
         self.thought = nn.Dense(self.shape.width, dtype=jnp.float32)
 
     def __call__(self, h: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:

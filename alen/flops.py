@@ -53,7 +53,7 @@ def decode(architecture: presets.Architecture) -> int:
 def forward(architecture: presets.Architecture) -> Flops:
     """Of one question of the longest length with an answer of the longest."""
     a = architecture
-    encoder = stack(a.encoder, a.question) + 2 * a.dimension**2
+    encoder = a.rounds * stack(a.encoder, a.question) + 2 * a.dimension**2
     return Flops(encoder, a.steps * step(a), decode(a))
 
 

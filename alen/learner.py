@@ -41,8 +41,8 @@ class Learner(NamedTuple):
 def rate(hyper: Hyper, step: jax.Array) -> jax.Array:
     """The learning rate of step number `step`, from 0 on: never zero at the first."""
     climb = jnp.minimum((step + 1) / jnp.maximum(hyper.warmup, 1), 1.0)
-    length = jnp.maximum(hyper.decay_steps - hyper.warmup, 1)
-    gone = jnp.clip((step - hyper.warmup) / length, 0, 1)
+    begin = jnp.maximum(hyper.hold * hyper.decay_steps, hyper.warmup)
+    gone = jnp.clip((step - begin) / jnp.maximum(hyper.decay_steps - begin, 1), 0, 1)
     fall = hyper.final_share + (1 - hyper.final_share) * 0.5 * (1 + jnp.cos(jnp.pi * gone))
     return hyper.learning_rate * climb * jnp.where(hyper.decay_steps > 0, fall, 1.0)
 

@@ -25,8 +25,8 @@ class Batch(NamedTuple):
 class Hyper(NamedTuple):
     """All that training depends on besides shapes; traced, so a change does not recompile.
 
-    AdamW: `learning_rate` climbs over `warmup` steps and falls as a cosine to `final_share` of it
-    at step `decay_steps` (0: never); `clip` bounds the norm of the energy's gradient and that of
+    AdamW: `learning_rate` climbs over `warmup` steps, is held for the share `hold` of `decay_steps`
+    (0: for ever) and falls as a cosine to `final_share` of it at their end; `clip` bounds the norm of the energy's gradient and that of
     all others. Reasoning: `weights` of the energy, `temperature` of soft selection; a share `hard`
     of the questions takes the argmin, as at inference, the others the soft mixture, through which
     the energy and all operators have gradients; `noise` on proposals; `fewer_steps` is the share of
@@ -38,6 +38,7 @@ class Hyper(NamedTuple):
     learning_rate: jax.Array | float
     warmup: jax.Array | float = 50.0
     decay_steps: jax.Array | float = 0.0
+    hold: jax.Array | float = 0.0
     final_share: jax.Array | float = 0.0
     beta1: jax.Array | float = 0.9
     beta2: jax.Array | float = 0.98

@@ -75,7 +75,7 @@ class Alen(nn.Module):
         self.table = blocks.Table(a.vocabulary, a.dimension, dtype, scaled=True)
         self.question_place = blocks.Table(a.question, a.dimension, dtype, scaled=True)
         self.answer_place = blocks.Table(a.answer, a.dimension, dtype, scaled=True)
-        self.encoder = encoder.Encoder(a.encoder, self.compute)
+        self.encoder = encoder.Encoder(a.encoder, self.compute, a.rounds)
         self.operators = operators.Operators(a.operators, a.dimension, a.hidden, dtype)
         self.energy = energy.Energy(a.dimension, a.hidden, dtype)
         self.decoder = decoder.Decoder(a.decoder, a.slots, self.compute)

@@ -20,7 +20,7 @@ class Architecture:
     out between encoder and decoder (the encoder has the odd one); `channels` are those of a head;
     `question` and `answer` the longest in tokens (answers with their EOS); `slots` the number of
     tokens as which the decoder sees the thought; `memory` whether it sees the question's tokens
-    too; `steps` the steps of reasoning.
+    too; `steps` the steps of reasoning; `rounds` how often the encoder's blocks are applied.
     """
 
     dimension: int
@@ -36,6 +36,7 @@ class Architecture:
     slots: int = 4
     steps: int = 1
     memory: bool = False
+    rounds: int = 1
 
     def __post_init__(self):
         least = {"layers": 2, "vocabulary": 6}  # one block each; five special tokens, a symbol

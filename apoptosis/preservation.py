@@ -8,9 +8,8 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-from jax.scipy import linalg
 
-from apoptosis import evidence, neurons
+from apoptosis import cholesky, evidence, neurons
 
 METHODS = ("none", "mean", "least_squares")
 _REFINED = 3  # rounds of iterative refinement: they undo most of what the ridge shrinks
@@ -65,6 +64,8 @@ def absorb(
     return rows, moved
 
 
+# GPUs would round factors to TF32, whose errors are a thousand times the ridge.
+@jax.default_matmul_precision("highest")
 def _folded(h, weights, dying, ridge) -> jax.Array:
     """What to add to the survivors' outgoing weights, `[N, M]`; 0 for the dying."""
     kept, target = jnp.where(dying, 0, h), jnp.where(dying, h, 0) @ weights
@@ -72,10 +73,10 @@ def _folded(h, weights, dying, ridge) -> jax.Array:
     scale = jnp.trace(gram)
     ridged = gram + (ridge * scale + jnp.finfo(jnp.float32).tiny) * jnp.eye(len(dying))
     ridged = jnp.where(scale > 0, ridged, jnp.eye(len(dying)))
-    factor = linalg.cho_factor(ridged)
+    factor = cholesky.factor(ridged)
     found = jnp.zeros_like(weights)
     for _ in range(_REFINED):
-        found += linalg.cho_solve(factor, kept.T @ (target - kept @ found))
+        found += cholesky.solve(factor, kept.T @ (target - kept @ found))
     found = jnp.where(dying[:, None], 0, found)
     better = jnp.sum((target - kept @ found) ** 2) < jnp.sum(target**2)  # NaN is not
     return jnp.where(better, found, 0)

@@ -1,8 +1,8 @@
 """What an organism of ALEN is made of: a preset, changed by a file, the environment, and flags.
 
-In rising precedence: the preset (`--size`); `config.toml`, with `[model]`, `[transformer]` and
-`[training]`; environment variables such as ALEN_DIMENSION; flags such as --dimension. The names are
-the same everywhere. Unknown names and impossible values are refused, wherever they stand.
+In rising precedence: the preset (`--size`); what is usual for the task; `config.toml`, with
+`[model]`, `[transformer]` and `[training]`; environment variables such as ALEN_DIMENSION; flags
+such as --dimension. Unknown names and impossible values are refused.
 
     [model]
     dimension = 96
@@ -45,6 +45,7 @@ SETTINGS = (
     Setting("thought_slots", "model", int, "slots"),
     Setting("attend_question", "model", bool, "memory"),
     Setting("layers", "transformer", int, "layers", 2),
+    Setting("encoder_rounds", "transformer", int, "rounds"),
     Setting("attention_heads", "transformer", int, "heads"),
     Setting("head_dim", "transformer", int, "channels"),
     Setting("feed_forward_dim", "transformer", int, "ffn"),
@@ -83,10 +84,8 @@ class Configuration:
 
     def settings(self) -> dict:
         """The values alone, as JSON values: equal organisms, equal settings."""
-        lengths = {
-            "question_length": self.architecture.question,
-            "answer_length": self.architecture.answer,
-        }
+        a = self.architecture
+        lengths = {"question_length": a.question, "answer_length": a.answer}
         return {"size": self.size} | {s.name: self._value(s) for s in SETTINGS} | lengths
 
     def lines(self) -> list[str]:
@@ -94,15 +93,13 @@ class Configuration:
         lines = [f"# size {self.size}"]
         for section in SECTIONS:
             lines.append(f"[{section}]")
-            for setting in SETTINGS:
-                if setting.section == section:
-                    value = _toml(self._value(setting))
-                    lines.append(f"{setting.name} = {value}  # {self.sources[setting.name]}")
+            for setting in (s for s in SETTINGS if s.section == section):
+                value = _toml(self._value(setting))
+                lines.append(f"{setting.name} = {value}  # {self.sources[setting.name]}")
         return lines
 
     def _value(self, setting):
-        holder = self if setting.section == "training" else self.architecture
-        return getattr(holder, setting.field)
+        return getattr(self if setting.section == "training" else self.architecture, setting.field)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +116,7 @@ class Sized:
     thought_slots: int | None = cli.field(None, "tokens as which the decoder sees the thought")
     attend_question: bool | None = cli.field(None, "whether the decoder sees the question too")
     layers: int | None = cli.field(None, "blocks of encoder and decoder together")
+    encoder_rounds: int | None = cli.field(None, "times that the encoder's blocks are applied")
     attention_heads: int | None = cli.field(None, "heads of attention")
     head_dim: int | None = cli.field(None, "channels of a head; by default dimension / heads")
     feed_forward_dim: int | None = cli.field(None, "units of the feed-forward networks")
@@ -127,17 +125,18 @@ class Sized:
     batch_size: int | None = cli.field(None, "questions a step")
 
     def configuration(
-        self, language: Language | None = None, environment: Mapping[str, str] | None = None
+        self, language: Language | None = None, environment: Mapping | None = None, usual=None
     ) -> Configuration:
         """What these flags resolve to; raises run.Refused, so not for where flags are built."""
-        flags = {s.name: getattr(self, s.name) for s in SETTINGS}
+        given = {s.name: getattr(self, s.name) for s in SETTINGS}
         return resolve(
             self.size,
-            file=_read(self.config),
-            environment=os.environ if environment is None else environment,
-            flags={name: value for name, value in flags.items() if value is not None},
-            language=language,
-            task_vocab=self.task_vocab,
+            _read(self.config),
+            os.environ if environment is None else environment,
+            {name: value for name, value in given.items() if value is not None},
+            language,
+            self.task_vocab,
+            usual,
         )
 
 
@@ -148,17 +147,18 @@ def resolve(
     flags: Mapping[str, object] | None = None,
     language: Language | None = None,
     task_vocab: bool = False,
+    usual: Mapping[str, object] | None = None,
 ) -> Configuration:
     """The configuration; `file` is its name and content. Raises run.Refused in one sentence.
 
-    `language` is that of the task: its lengths are taken over, its vocabulary with `task_vocab`.
+    Of the task's `language` the lengths are taken over, and with `task_vocab` the vocabulary;
+    `usual` are values by name that the task asks for.
     """
     try:
         preset = presets.find(size)
     except ValueError as error:
         raise run.Refused(f"--{error}") from error
-    given = _of_file(*file) if file else {}
-    given |= _of_environment(environment or {})
+    given = (_of_file(*file) if file else {}) | _of_environment(environment or {})
     for name, value in (flags or {}).items():
         setting = _known(name, BY_NAME, f"--{name}")
         given[name] = Given(_checked(setting, value, f"--{name}"), f"--{name}")
@@ -168,6 +168,7 @@ def resolve(
         if "vocab_size" in given:
             raise run.Refused(f"--task_vocab and {given['vocab_size'].source} exclude each other")
         given["vocab_size"] = Given(language.vocabulary, "--task_vocab")
+    given = {name: Given(value, "the task") for name, value in (usual or {}).items()} | given
     _derive(preset, given)
     return _built(preset, given, language)
 
@@ -180,8 +181,9 @@ def describe(task_vocabulary: int | None = None) -> list[str]:
         guide = "–".join(f"{bound / presets.M:g}" for bound in row.guide or ())
         within = {True: "yes", False: "no", None: "–"}[row.within]
         counts = (f"{count:,}" for count in (*row.parameters, row.parameters.total))
-        name = (row.name, f"{row.vocabulary:,}")
-        lines.append((*name, *counts, f"{guide} M" if guide else "–", within))
+        lines.append(
+            (row.name, f"{row.vocabulary:,}", *counts, f"{guide} M" if guide else "–", within)
+        )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return ["  ".join(map(str.rjust, line, widths)) for line in lines]
 
@@ -192,7 +194,7 @@ def _built(preset, given, language):
     if language is not None:
         changed |= {"question": language.question, "answer": language.answer}
     architecture = dataclasses.replace(preset.architecture, **changed)
-    if language is not None and architecture.vocabulary < language.vocabulary:
+    if language and architecture.vocabulary < language.vocabulary:
         source = given["vocab_size"].source if "vocab_size" in given else f"size {preset.name}"
         raise run.Refused(
             f"vocab_size must be at least {language.vocabulary}, the task's symbols (or give "
@@ -226,7 +228,7 @@ def _derive(preset, given):
 
 
 def _read(path):
-    """The name and the content of the file of settings, None where none is wanted nor there."""
+    """The name and the content of the file of settings, None where there is none."""
     place = pathlib.Path(FILE if path is None else path)
     if path is None and not place.exists():
         return None
@@ -251,8 +253,7 @@ def _of_file(path, content):
 
 
 def _of_environment(environment):
-    names = {PREFIX + s.name.upper(): s for s in SETTINGS}
-    given = {}
+    names, given = {PREFIX + s.name.upper(): s for s in SETTINGS}, {}
     for name, text in environment.items():
         if name.startswith(PREFIX):
             setting = _known(name, names, f"the environment variable {name}")
@@ -285,11 +286,10 @@ def _checked(setting, value, source):
     if setting.kind is float:
         fine = type(value) is float and setting.least < value < math.inf
         wanted += f" above {setting.least:g}"
-    elif setting.kind is int:
-        fine = type(value) is int and value >= setting.least
-        wanted += f" of at least {setting.least}"
     else:
-        fine = type(value) is bool
+        fine = type(value) is setting.kind and (setting.kind is bool or value >= setting.least)
+    if setting.kind is int:
+        wanted += f" of at least {setting.least}"
     if not fine:
         raise run.Refused(f"{setting.name} must be {wanted}, got {value!r} from {source}")
     return value

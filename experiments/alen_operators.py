@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 
 from alen import blocks
-from experiments import alen_configuration, alen_train_questions, alen_verification
+from experiments import alen_configuration, alen_recipes, alen_train_questions, alen_verification
 from experiments import alen_operators_analysis as analysis
 from experiments import alen_operators_arms as arms
 from experiments.alen_operators_arms import Experiment
@@ -26,15 +26,14 @@ APART = 1000  # between the seeds of one root and the next
 
 @dataclasses.dataclass(frozen=True)
 class OperatorStudy(alen_configuration.Sized):
-    task: str = cli.field("lookup:depth=3:longest=5", "task, with settings behind colons")
-    task_vocab: bool = cli.field(True, "the task's own vocabulary: no dead embeddings")
+    task: str = cli.field("modular:prime=29:share=0.65", "task, settings behind colons")
     match: tuple[str, ...] = cli.field(arms.MATCHES, "what is held equal: flops, parameters")
     operators: tuple[int, ...] = cli.field((1, 4, 8, 12), "numbers of operators, the least first")
     steps: tuple[int, ...] = cli.field((1, 3, 10), "steps of reasoning, the least first")
     seeds: int = cli.field(6, "organisms of each arm, at least 5")
-    training_steps: int = cli.field(1500, "training steps of an organism")
-    weight_decay: float = cli.field(0.1, "of the organism")
-    pool: int = cli.field(2048, "training questions of a seed; others after a while, if there are")
+    training_steps: int | None = cli.field(None, "by default as for size and task")
+    weight_decay: float | None = cli.field(None, "of the organism; likewise")
+    pool: int | None = cli.field(None, "training questions that are held at a time; likewise")
     questions: int = cli.field(4000, "most test questions of a stratum")
     compute: str = cli.field("float32", "float32 or bfloat16: what products are taken in")
     seed: int = cli.field(0, "root of all randomness")
@@ -55,7 +54,7 @@ class OperatorStudy(alen_configuration.Sized):
         if self.seeds < 5 or self.seeds > APART:
             raise ValueError(f"seeds must be from 5 to {APART}, got {self.seeds}")
         for name in ("training_steps", "pool", "questions"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         blocks.dtype_of(self.compute)
         keys.check(self.seed * APART + self.seeds)
@@ -63,7 +62,10 @@ class OperatorStudy(alen_configuration.Sized):
     def experiment(self) -> Experiment:
         """What is run. Raises run.Refused for what cannot be built or matched."""
         task = alen_verification.task(self.task)
-        configuration = self.configuration(alen_train_questions.language(task))
+        recipe = alen_recipes.find(self.size, task.name)
+        language = alen_train_questions.language(task)
+        configuration = alen_recipes.configured(self, recipe, language)
+        told = recipe.taken({**dataclasses.asdict(self), "steps": self.training_steps})
         # The reference: the size's operators, and steps as given, or from the middle of the arms'.
         middle = self.reasoning_steps or self.steps[len(self.steps) // 2]
         shape = dataclasses.replace(configuration.architecture, steps=middle)
@@ -72,16 +74,12 @@ class OperatorStudy(alen_configuration.Sized):
                 task,
                 dataclasses.replace(configuration, architecture=shape),
                 seeds=tuple(APART * self.seed + number for number in range(self.seeds)),
-                steps=self.training_steps,
-                evaluate_every=self.training_steps,
-                pool=self.pool,
-                weight_decay=self.weight_decay,
+                **{**told, "evaluate_every": told["steps"]},
                 unanswerable=0.0,
                 perturbed=0.0,
                 surfaces=0,
                 compute=self.compute,
             )
-            alen_train_questions.training(keys.root(self.seed), task, self.pool)
             found = tuple(
                 arms.matched(match, shape, operators, steps)
                 for match in self.match

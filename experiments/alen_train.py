@@ -13,6 +13,7 @@ import pathlib
 from alen import tasks
 from experiments import (
     alen_configuration,
+    alen_recipes,
     alen_train_course,
     alen_train_found,
     alen_train_questions,
@@ -27,15 +28,6 @@ QUESTION = (
     "How often are answers to unseen questions right, how many of them are verified, and how often "
     "is a verified one wrong?"
 )
-# What a size is trained like, where no flag says otherwise: steps of the organism and the
-# verifier, steps between measurements, the rate of AdamW (None: the preset's), its weight decay.
-RECIPES = {
-    "tiny": {"steps": 1500, "check_steps": 1000, "evaluate_every": 500, "weight_decay": 0.3},
-    "small": {"steps": 20000, "check_steps": 5000, "evaluate_every": 1000, "weight_decay": 0.1},
-}
-# Small enough for tiny to learn on a CPU in minutes, which the published task is not.
-QUICK = {"prime": 29, "operations": ("+",), "share": 0.65}
-QUICK_RATE, QUICK_DECAY = 3e-3, 0.6
 TASK_FLAGS = ("prime", "share", "operations", "commute", "digits", "reverse", "notation", "depth")
 TASK_FLAGS += ("longest", "tables", "division", "edges", "people", "unknown", "kinds", "split_by")
 TASK_FLAGS += ("kept", "tokens", "vocabulary")
@@ -66,12 +58,12 @@ class Train(alen_configuration.Sized):
     file: str = cli.field("", "file: path of lines `question -> answer`")
     tokens: str | None = cli.field(None, "file: bytes or pairs")
     vocabulary: int | None = cli.field(None, "file: most tokens of byte pairs")
-    steps: int | None = cli.field(None, "steps of the organism; by default the size's")
-    check_steps: int | None = cli.field(None, "steps of the verifier; by default the size's")
-    evaluate_every: int | None = cli.field(None, "steps between two measurements")
-    weight_decay: float | None = cli.field(None, "of AdamW; by default the size's")
+    steps: int | None = cli.field(None, "steps of the organism; by default as for size and task")
+    check_steps: int | None = cli.field(None, "steps of the verifier; likewise")
+    evaluate_every: int | None = cli.field(None, "steps between two measurements; likewise")
+    weight_decay: float | None = cli.field(None, "of AdamW; likewise")
     warmup: int = cli.field(50, "steps in which the rate rises")
-    pool: int = cli.field(2**14, "training questions that are held at a time")
+    pool: int | None = cli.field(None, "training questions that are held at a time; likewise")
     renew: int = cli.field(4, "measurements after which others are drawn, where there are more")
     unanswerable: float = cli.field(0.1, "share of questions that have no answer")
     perturbed: float = cli.field(0.3, "share of training questions in another wording")
@@ -89,12 +81,6 @@ class Train(alen_configuration.Sized):
         keys.check(self.seed + self.seeds - 1)
         keys.check(self.seed)
 
-    @property
-    def quick(self) -> dict:
-        """What is taken of a task where nothing is said of it, so that tiny learns it here."""
-        untold = all(getattr(self, name) in (None, ()) for name in QUICK)
-        return QUICK if (self.task, self.size) == ("modular", "tiny") and untold else {}
-
     def ask(self) -> tasks.Task:
         """The task of these flags; refuses flags that it does not know."""
         given = {name: getattr(self, name) for name in TASK_FLAGS}
@@ -104,7 +90,7 @@ class Train(alen_configuration.Sized):
         elif self.task == "file":
             raise run.Refused("--task=file needs --file, the path of lines `question -> answer`")
         try:
-            return tasks.find(self.task, **(self.quick | given))
+            return alen_recipes.task(self.task, **given)
         except ValueError as error:
             raise run.Refused(str(error).replace("lines' of", "file' of")) from error
 
@@ -112,37 +98,20 @@ class Train(alen_configuration.Sized):
         """What is trained on what. Raises run.Refused."""
         task = self.ask()
         language = alen_train_questions.language(task)
-        configuration = self.configuration(language)
-        if self.size == "tiny":  # tiny is for one task: it has that one's vocabulary
-            configuration = _unless_told(configuration, "vocab_size", language.vocabulary)
-        recipe = RECIPES.get(self.size, RECIPES["small"])
-        if self.quick:
-            recipe = recipe | {"weight_decay": QUICK_DECAY}
-            configuration = _unless_told(configuration, "learning_rate", QUICK_RATE)
-        given = {name: getattr(self, name) for name in recipe}
-        same = ("warmup", "pool", "renew", "unanswerable", "perturbed", "held_out", "compute")
+        recipe = alen_recipes.find(self.size, task.name)
+        configuration = alen_recipes.configured(self, recipe, language)
+        same = ("warmup", "renew", "unanswerable", "perturbed", "held_out", "compute")
         same += ("alpha", "delta")
         try:
             return Subject(
                 task,
                 configuration,
                 seeds=tuple(range(self.seed, self.seed + self.seeds)),
-                **{n: recipe[n] if value is None else value for n, value in given.items()},
+                **recipe.taken(dataclasses.asdict(self)),
                 **{name: getattr(self, name) for name in same},
             )
         except ValueError as error:
             raise run.Refused(str(error)) from error
-
-
-def _unless_told(configuration, name, value):
-    """With `value` in place of the preset's, where nobody has asked for another."""
-    if not configuration.sources[name].startswith("size "):
-        return configuration
-    sources = {**configuration.sources, name: "the task"}
-    if name == "learning_rate":
-        return dataclasses.replace(configuration, learning_rate=value, sources=sources)
-    shape = dataclasses.replace(configuration.architecture, vocabulary=value)
-    return dataclasses.replace(configuration, architecture=shape, sources=sources)
 
 
 def _lines(path):
@@ -194,12 +163,6 @@ def _announce(study, subject):
     print("\n".join(subject.configuration.lines()))
     task = alen_train_questions.settings(subject.task)
     print(f"# task {', '.join(f'{n} {v}' for n, v in task.items() if n != 'lines')}")
-    if study.quick:
-        print(
-            f"# by default tiny learns a + b modulo {QUICK['prime']} from {QUICK['share']:.0%} of "
-            "the inputs, so that a CPU can; --prime=113 --operations=+ --share=0.3 is the "
-            "published task"
-        )
     print(f"# {subject.steps} steps, then {subject.check_steps} of the verifier", flush=True)
 
 

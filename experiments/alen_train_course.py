@@ -1,9 +1,9 @@
 """A run in chunks of steps, each of which goes on from the last one stored, bit for bit.
 
-The organism's chunks come first, then the verifier's. Every checkpoint holds the whole state; the
-last one also the margins of tuning and calibration answers, from which thresholds are made anew
-whenever a guarantee is asked for. Accuracy while it learns is that on *tuning* questions, every
-number of the end that on *test* questions.
+The organism's chunks come first, then the verifier's. Only the last checkpoint is whole, of those
+before it a mark is kept. That of the run's end holds also the margins of tuning and calibration
+answers, from which thresholds are made anew whenever a guarantee is asked for. Accuracy while it
+learns is that on *tuning* questions, every number of the end that on *test* questions.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from alen import guarantees, tasks, verify
 from experiments import alen_train_questions
 from experiments.alen_training import State, Subject, Trainer
 from experiments.lab import keys
-from experiments.shell import run, storage
+from experiments.shell import checkpoints, run, storage
 from experiments.shell.run import Output, Plan, Task
 
 TABLES = ("results", "curves", "times")
@@ -80,24 +80,37 @@ class Course:
     ) -> Iterator[tuple[Task, Output]]:
         """Runs the pending tasks in order; what was stored before them is there by then."""
         trainer = Trainer(self.subject, self.devices)
-        chunks = self.chunks(layout)
-        names, kept, state = [chunk.name for chunk in chunks], None, None
+        chunks = {chunk.name: chunk for chunk in self.chunks(layout)}
+        chain = {name: chunk.stops[-1] for name, chunk in chunks.items()}
+        checkpoints.thin(self.folder, chain, [task.name for task in pending])
+        back = lambda stored: restore(trainer, stored["state"])
+        again = lambda state, name: self._again(trainer, chunks[name], state)
+        names, kept, state = list(chunks), None, None
         for task in pending:
-            number = names.index(task.name)
-            before = names[number - 1] if number else None
-            if before is None:
-                state = trainer.start()
-            elif before != kept:
-                stored = storage.load_tree(self.folder / "checkpoints" / before)
-                state = restore(trainer, stored["state"])
-            state, tables, evidence = self._chunk(trainer, chunks[number], state)
+            before = names[: names.index(task.name)]
+            if not before or before[-1] != kept:
+                state = checkpoints.reached(self.folder, before, trainer.start, back, again)
+            state, tables, evidence = self._chunk(trainer, chunks[task.name], state)
             kept = task.name
             yield task, Output(tables, {"state": flat(state), **evidence})
+            # By now it is stored, and the one before it no longer needed.
+            if before:
+                checkpoints.mark(self.folder, before[-1], chain[before[-1]])
+
+    def _again(self, trainer, chunk, state):
+        """The steps of a chunk whose rows are stored already."""
+        for begin, stop, go in self._intervals(trainer, chunk):
+            state, _, _ = go(state, stop - begin)
+        return state
+
+    def _intervals(self, trainer, chunk):
+        go = trainer.advance if chunk.phase == PHASES[0] else trainer.check
+        pairs = zip([chunk.first, *chunk.stops[:-1]], chunk.stops, strict=True)
+        return [(begin, stop, go) for begin, stop in pairs]
 
     def _chunk(self, trainer, chunk, state):
         rows, curves, times, evidence = [], [], [], {}
-        go = trainer.advance if chunk.phase == PHASES[0] else trainer.check
-        for begin, stop in zip([chunk.first, *chunk.stops[:-1]], chunk.stops, strict=True):
+        for begin, stop, go in self._intervals(trainer, chunk):
             state, info, seconds = go(state, stop - begin)
             curves.append(_curve(chunk.phase, begin, info, self.subject.seeds))
             time = {"phase": chunk.phase, "step": begin, "steps": stop - begin, "seconds": seconds}

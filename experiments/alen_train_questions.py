@@ -64,21 +64,7 @@ def examples(key, task: tasks.Task, stratum: str, split: str, most: int) -> list
     listed = task.enumerate(stratum, split)
     if listed is not None and len(listed) <= most:
         return listed
-    while most:
-        try:
-            return task.draw(key, stratum, split, most)
-        except ValueError:  # there are not so many: half, and so on
-            most //= 2
-    return []
-
-
-def training(key, task: tasks.Task, most: int) -> list[tasks.Example]:
-    """The training split of what is in distribution, or `most` of it, pinned examples included."""
-    listed = task.enumerate(task.strata[0], FIRST)
-    if listed is not None:
-        others = sum(example.question not in task.pinned for example in listed)
-        most = min(most, others + sum(task.pinned.values()))
-    return task.training(key, most)
+    return task.draw(key, stratum, split, most, fewer=True)
 
 
 def mixture(

@@ -15,13 +15,14 @@ from experiments.lab import keys
 class Subject:
     """What is trained on what, and for how long. Raises ValueError for what cannot be.
 
-    `steps` of the organism and `check_steps` of the verifier; `evaluate_every` steps something is
-    measured. Of the training split, `pool` questions a seed are held at a time; where there are
-    more, others are drawn after every `renew` measurements. Of a batch, a share `unanswerable` has
-    no answer and a share `perturbed` stands in one of `surfaces` other wordings. `perturbations` of
-    a thought at the relative `radius` and `surfaces` wordings make up the stability check. At
-    most `held_out` questions of a kind are asked in the end, and thresholds are certified for the
-    level `alpha` with confidence 1 - `delta`.
+    `steps` of the organism, in which its rate is held for a share `hold` and then falls to a
+    `final_share` of it as a cosine, and `check_steps` of the verifier; every `evaluate_every` steps
+    something is measured. Of the training split, `pool` questions a seed are held at a time; where
+    there are more, others are drawn after every `renew` measurements. Of a batch, a share
+    `unanswerable` has no answer and a share `perturbed` stands in one of `surfaces` other wordings.
+    `perturbations` of a thought at the relative `radius` and `surfaces` wordings make up the
+    stability check. At most `held_out` questions of a kind are asked in the end, and thresholds are
+    certified for the level `alpha` with confidence 1 - `delta`.
     """
 
     task: tasks.Task
@@ -34,6 +35,8 @@ class Subject:
     renew: int = 4
     weight_decay: float = 0.1
     warmup: int = 50
+    hold: float = 0.7
+    final_share: float = 0.1
     decoded_share: float = 0.0
     noise: float = 0.0
     unanswerable: float = 0.1
@@ -53,6 +56,9 @@ class Subject:
         for name in ("unanswerable", "perturbed"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("hold", "final_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         for name in ("alpha", "delta"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(
@@ -89,6 +95,9 @@ class Subject:
         return losses.Hyper(
             self.configuration.learning_rate,
             warmup=self.warmup,
+            decay_steps=self.steps,
+            hold=self.hold,
+            final_share=self.final_share,
             weight_decay=self.weight_decay,
             noise=self.noise,
         )

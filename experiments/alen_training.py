@@ -19,8 +19,8 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from alen import answer as answering
-from alen import learner, losses, tasks, tokeniser, verified, verifier, verify
-from experiments import alen_train_questions
+from alen import learner, losses, tokeniser, verified, verifier, verify
+from experiments import alen_train_pools, alen_train_questions
 from experiments.alen_train_questions import Questions
 from experiments.alen_train_subject import Subject
 from experiments.lab import keys, placement
@@ -47,15 +47,6 @@ class Networks(NamedTuple):
 
     organism: dict
     checks: verifier.Params
-
-
-class Pool(NamedTuple):
-    """Training questions of every seed: `Questions` with a leading `[Z]`. Of each `count` rows one
-    after the other, all in the same wording, the first `known` have an answer."""
-
-    questions: Questions
-    known: int
-    count: int
 
 
 class Asked(NamedTuple):
@@ -119,7 +110,7 @@ class Trainer:
 
         return jax.jit(start, out_shardings=self.per_seed)
 
-    def pool(self, phase: str, begin: int) -> Pool:
+    def pool(self, phase: str, begin: int) -> alen_train_pools.Pool:
         """The questions that are trained on from step `begin` of a phase ('organism', 'verifier')
         on. All of a training split that is not larger than `pool`; else others after a while."""
         every = self.subject.evaluate_every * self.subject.renew
@@ -127,44 +118,11 @@ class Trainer:
         fixed = listed is not None and len(listed) <= self.subject.pool
         name = ("all", 0) if fixed else (phase, begin // every)
         if name not in self._pools:
-            self._pools = {name: self._drawn(name)}  # the last one's memory is given back
+            self._pools = {}  # the last one's memory is given back
+            drawn = alen_train_pools.draw(self.subject, self.roots, name)
+            parts = jax.device_put((drawn.questions, drawn.ends), self.per_seed)
+            self._pools[name] = drawn._replace(questions=parts[0], ends=parts[1])
         return self._pools[name]
-
-    def _drawn(self, name):
-        subject, task = self.subject, self.subject.task
-        chosen = []
-        for root in self.roots:
-            key = keys.stream(root, "pool", *name)
-            known = alen_train_questions.training(keys.stream(key, "known"), task, subject.pool)
-            unknown = []
-            if subject.unanswerable and tasks.UNANSWERABLE in task.strata:
-                most = max(1, subject.pool // 4)
-                settings = (task, tasks.UNANSWERABLE, "train", most)
-                unknown = alen_train_questions.examples(keys.stream(key, "unknown"), *settings)
-            chosen.append((keys.stream(key, "arrays"), known, unknown))
-        fewest = min(len(unknown) for _, _, unknown in chosen)
-        prepare = functools.partial(
-            alen_train_questions.reworded, task=task, wordings=2 * subject.surfaces
-        )
-        each = [prepare(key, chosen=known + unknown[:fewest]) for key, known, unknown in chosen]
-        most = max(one.spans.shape[1] for one in each)
-        each = [one._replace(spans=alen_train_questions.widen(one.spans, most)) for one in each]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-        known = len(chosen[0][1])
-        return Pool(jax.device_put(stacked, self.per_seed), known, known + fewest)
-
-    def _batch(self, key, questions, known, count):
-        """A batch of one seed: `Questions` of its rows, without other surfaces."""
-        size, subject = self.subject.configuration.batch, self.subject
-        # One draw for all: every call of the generator costs a second of compilation.
-        draw = jax.random.uniform(key, (5, size))
-        among = lambda u, low, high: low + (u * (high - low)).astype(jnp.int32)
-        wordings = questions.questions.shape[0] // count
-        unknown = (draw[0] < subject.unanswerable) & (count > known)
-        reworded = (draw[1] < subject.perturbed) & (wordings > 1)
-        row = jnp.where(unknown, among(draw[2], known, count), among(draw[3], 0, known))
-        row += count * jnp.where(reworded, among(draw[4], 1, wordings), 0)
-        return jax.tree.map(lambda leaf: leaf[row], questions)
 
     def advance(self, state: State, steps: int) -> tuple[State, learner.Info, float]:
         """So many steps of the organisms: the state, what they showed `[steps, Z]`, and seconds.
@@ -181,7 +139,7 @@ class Trainer:
         return self._run("verifier", self._check, state, pool, steps)
 
     def _run(self, name, body, state, pool, steps):
-        arguments = (state, self.roots, pool.questions, pool.known, pool.count)
+        arguments = (state, self.roots, pool.questions, pool.ends, pool.count)
         shape = (name, steps, pool.questions.spans.shape, pool.questions.questions.shape)
         if shape not in self._compiled:
             jitted = jax.jit(functools.partial(body, steps=steps), donate_argnums=0)
@@ -191,13 +149,13 @@ class Trainer:
         state, info = jax.block_until_ready(self._compiled[shape](*arguments))
         return state, info, time.monotonic() - begun
 
-    def _advance(self, state, roots, questions, known, count, steps):
+    def _advance(self, state, roots, questions, ends, count, steps):
         hyper, step = self.subject.hyper, jax.vmap(self.subject.learner.step, (0, 0, 0, None))
 
         def once(mind, _):
             key = jax.vmap(lambda root, n: keys.stream(root, "step", n))(roots, mind.step)
             key = jax.vmap(jax.random.split)(key)
-            drawn = jax.vmap(self._batch, (0, 0, None, None))(key[:, 0], questions, known, count)
+            drawn = self._batches(key[:, 0], questions, ends, count)
             batch = losses.Batch(drawn.questions, drawn.answers)
             batch = jax.lax.with_sharding_constraint(batch, self.spread)
             return step(key[:, 1], mind, batch, hyper)
@@ -205,7 +163,7 @@ class Trainer:
         mind, info = jax.lax.scan(once, state.organism, length=steps)
         return state._replace(organism=mind), info
 
-    def _check(self, state, roots, questions, known, count, steps):
+    def _check(self, state, roots, questions, ends, count, steps):
         params = state.organism.params
 
         def one(params, checks, key, drawn):
@@ -227,13 +185,17 @@ class Trainer:
             checks, checked = carry
             key = jax.vmap(lambda root, n: keys.stream(root, "check", n))(roots, checked)
             key = jax.vmap(lambda k: jax.random.split(k, 4))(key)
-            drawn = jax.vmap(self._batch, (0, 0, None, None))(key[:, 0], questions, known, count)
+            drawn = self._batches(key[:, 0], questions, ends, count)
             drawn = jax.lax.with_sharding_constraint(drawn, self.spread)
             checks, info = jax.vmap(one)(params, checks, key, drawn)
             return (checks, checked + 1), info
 
         (checks, checked), info = jax.lax.scan(once, (state.checks, state.checked), length=steps)
         return state._replace(checks=checks, checked=checked), info
+
+    def _batches(self, key, questions, ends, count):
+        draw = lambda *own: alen_train_pools.batch(own[0], self.subject, *own[1:], count)
+        return jax.vmap(draw)(key, questions, ends)
 
     def answers(self, networks: Networks, questions: Questions) -> np.ndarray:
         """Greedy answers `[Z, N, A]`, without any check."""

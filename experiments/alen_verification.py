@@ -13,7 +13,7 @@ import pathlib
 import numpy as np
 
 from alen import tasks, verify
-from experiments import alen_configuration, alen_train_questions, alen_train_subject
+from experiments import alen_configuration, alen_recipes, alen_train_questions, alen_train_subject
 from experiments import alen_verification_analysis as analysis
 from experiments import alen_verification_asking as asking
 from experiments import alen_verification_experiment as experiments
@@ -28,8 +28,6 @@ TITLE = "ALEN: verification"
 QUESTION = "Does verification prevent wrong answers, and what does it cost?"
 STANDARD, TINY = 30_000, 4_000  # questions of a stratum
 APART = 1000  # between the seeds of one root and the next
-# What a task is set to where its label does not say.
-SETTINGS = {"modular": {"operations": ("+",)}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,14 +36,14 @@ class Verification(alen_configuration.Sized):
         ("modular", "lookup"), "tasks, with settings as in lookup:notation=backward:depth=4"
     )
     seeds: int = cli.field(5, "number of organisms of each task")
-    steps: int = cli.field(3000, "training steps of an organism")
-    check_steps: int = cli.field(1500, "training steps of its verifier")
+    steps: int | None = cli.field(None, "training steps; by default as for size and task")
+    check_steps: int | None = cli.field(None, "training steps of the verifier; likewise")
     questions: int | None = cli.field(
         None, f"most of a stratum and split; by default {STANDARD}, for tiny organisms {TINY}"
     )
     risk: float = cli.field(0.01, "share of wrong answers among the verified to certify")
     delta: float = cli.field(0.05, "chance that a certified share is exceeded")
-    weight_decay: float = cli.field(0.1, "of the organism and its verifier")
+    weight_decay: float | None = cli.field(None, "of organism and verifier; likewise")
     compute: str = cli.field("float32", "float32 or bfloat16: what products are taken in")
     seed: int = cli.field(0, "root of all randomness")
 
@@ -79,15 +77,15 @@ class Verification(alen_configuration.Sized):
 
     def _subject(self, label):
         chosen = task(label)
-        configuration = self.configuration(alen_train_questions.language(chosen))
+        language = alen_train_questions.language(chosen)
+        recipe = alen_recipes.find(self.size, chosen.name)
+        configuration = alen_recipes.configured(self, recipe, language)
         try:
             return alen_train_subject.Subject(
                 chosen,
                 configuration,
                 seeds=tuple(APART * self.seed + number for number in range(self.seeds)),
-                steps=self.steps,
-                check_steps=self.check_steps,
-                weight_decay=self.weight_decay,
+                **recipe.taken(dataclasses.asdict(self)),
                 compute=self.compute,
             )
         except ValueError as error:
@@ -98,7 +96,7 @@ class Verification(alen_configuration.Sized):
 def task(label: str) -> tasks.Task:
     """The task of a label: a name, and settings behind colons. Raises ValueError."""
     name, *given = label.split(":")
-    settings = dict(SETTINGS.get(name, {}))
+    settings = {}
     fields = {field.name: field.default for field in dataclasses.fields(tasks.find(name))}
     for one in given:
         key, equals, text = one.partition("=")
@@ -107,7 +105,7 @@ def task(label: str) -> tasks.Task:
                 f"a task's setting must look like name=value, got {one!r} in {label!r}"
             )
         settings[key] = _value(label, key, text, fields.get(key))
-    return tasks.find(name, **settings)
+    return alen_recipes.task(name, **settings)
 
 
 def _value(label, key, text, default):
@@ -116,11 +114,12 @@ def _value(label, key, text, default):
         if text not in ("true", "false"):
             raise ValueError(f"{key} must be true or false, got {text!r} in {label!r}")
         return text == "true"
-    if isinstance(default, int):
+    if isinstance(default, int | float):
         try:
-            return int(text)
+            return type(default)(text)
         except ValueError as error:
-            raise ValueError(f"{key} must be a whole number, got {text!r} in {label!r}") from error
+            kind = "whole number" if isinstance(default, int) else "number"
+            raise ValueError(f"{key} must be a {kind}, got {text!r} in {label!r}") from error
     return tuple(text.split("|")) if isinstance(default, tuple) else text
 
 

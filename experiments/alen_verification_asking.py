@@ -56,7 +56,7 @@ def costs(subject: Subject, parts: int) -> Costs:
     count = presets.parameters(a)
     think = count.operators * a.steps + count.energy * a.operators * a.steps
     decode = a.answer * (count.decoder + a.vocabulary * a.dimension)
-    answer = a.question * count.encoder + think + decode
+    answer = a.question * a.rounds * count.encoder + think + decode
     stack = checker.shape.count(cross=False)
     head = (a.answer + 1) * checker.shape.count(cross=True)
     tokens = a.question + a.answer

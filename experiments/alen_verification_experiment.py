@@ -7,11 +7,13 @@ A chunk is one task and one seed. Of each answer its measures are stored, so tha
 import dataclasses
 import functools
 import pathlib
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
+import tqdm
 
 from alen import tasks
 from experiments import alen_train_questions, alen_training, alen_verification_asking
@@ -97,7 +99,7 @@ def _tasks(experiment, layout):
 
 def _train(experiment, layout, pending) -> Iterator[tuple[run.Task, run.Output]]:
     places = {tuple(map(int, task.name.split("-"))): task for task in pending}
-    for number, (_, subject) in enumerate(experiment.subjects):
+    for number, (label, subject) in enumerate(experiment.subjects):
         seeds = [seed for task, seed in places if task == number]
         asked = functools.cache(lambda s=subject: sets(experiment, s))
         for start in range(0, len(seeds), layout[0]):
@@ -105,9 +107,14 @@ def _train(experiment, layout, pending) -> Iterator[tuple[run.Task, run.Output]]
             trainer = alen_training.Trainer(dataclasses.replace(subject, seeds=group))
             state = trainer.start()
             for steps in np.diff([0, *subject.stops(subject.steps)]).tolist():
-                state = trainer.advance(state, steps)[0]
+                state, info, _ = trainer.advance(state, steps)
+                right = f"right {np.nanmean(info.measured.right_hard):.4f}"
+                _tell(label, "organism", state.organism.step[0], subject.steps, right)
             for steps in np.diff([0, *subject.stops(subject.check_steps)]).tolist():
-                state = trainer.check(state, steps)[0]
+                state, info, _ = trainer.check(state, steps)
+                loss = f"correctness {np.mean(info.correctness):.4f}"
+                loss += f", backward {np.mean(info.backward):.4f}"
+                _tell(label, "verifier", state.checked[0], subject.check_steps, loss)
             params, checks = jax.device_get((state.organism.params, state.checks.params))
             for i, seed in enumerate(group):
                 one = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (params, checks))
@@ -116,6 +123,11 @@ def _train(experiment, layout, pending) -> Iterator[tuple[run.Task, run.Output]]
                     places[number, seed],
                     run.Output(tables, {"organism": one[0], "checks": one[1]._asdict()}),
                 )
+
+
+def _tell(label, what, step, steps, measured):
+    """How far the training of a group is, which the bar of organisms does not show."""
+    tqdm.tqdm.write(f"{label}, {what}s, step {step} of {steps}: {measured}", file=sys.stderr)
 
 
 def sets(experiment: Experiment, subject: Subject) -> list[Set]:

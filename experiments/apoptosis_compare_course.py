@@ -23,7 +23,7 @@ from experiments.apoptosis_compare_experiment import Experiment
 from experiments.apoptosis_compare_networks import State
 from experiments.apoptosis_compare_population import Population
 from experiments.apoptosis_course import require_like
-from experiments.shell import run, storage
+from experiments.shell import checkpoints, run, storage
 from experiments.shell.run import Output, Plan, Task
 
 TABLES = tuple(rows_of.COLUMNS)
@@ -62,51 +62,47 @@ class Course:
     ) -> Iterator[tuple[Task, Output]]:
         """Runs the pending pieces in order."""
         population = Population(self.experiment, layout[0], self.devices)
-        pieces, state, at = self._pieces(layout), None, None
+        pieces, kept, state = self._pieces(layout), None, None
+        for block in {seeds[0] for seeds, _, _ in pieces.values()}:
+            chain = self._chain(pieces, block)
+            checkpoints.thin(self.folder, chain, [task.name for task in pending])
         for task in pending:
             if task.name == TIMING:
                 yield task, self._timed(population)
                 continue
             seeds, begin, end = pieces[task.name]
-            if at != (seeds[0], begin):
-                state = self._reached(population, pieces, seeds, begin)
+            chain = self._chain(pieces, seeds[0])
+            before = list(chain)[: list(chain).index(task.name)]
+            if not before or before[-1] != kept:
+                state = self._reached(population, pieces, seeds, before)
             state, tables = self._piece(population, seeds, state, begin, end)
-            at = (seeds[0], end)
+            kept = task.name
             last = end == self.experiment.subject.preset.training.steps
-            kept = {"params": state.params} if last else content(state)
-            yield task, Output(tables, jax.tree.map(np.asarray, kept))
+            tree = {"params": state.params} if last else content(state)
+            yield task, Output(tables, jax.tree.map(np.asarray, tree))
             # By now it is stored, and the one before it no longer needed.
-            if begin:
-                self._thin(pieces, seeds, begin)
+            if before:
+                checkpoints.mark(self.folder, before[-1], begin)
 
-    def _before(self, pieces, seeds, begin) -> str:
-        """The name of the piece that ends where this one begins."""
-        names = [n for n, (s, _, end) in pieces.items() if (s[0], end) == (seeds[0], begin)]
-        return names[0]
+    def _chain(self, pieces, block) -> dict[str, int]:
+        """The pieces of the block whose first seed is `block`, and the step after each."""
+        return {name: end for name, (seeds, _, end) in pieces.items() if seeds[0] == block}
 
-    def _thin(self, pieces, seeds, begin):
-        path = self.folder / "checkpoints" / self._before(pieces, seeds, begin)
-        storage.save_tree(path, {"step": np.array(begin)})
-
-    def _reached(self, population, pieces, seeds, begin) -> State:
-        """The state at step `begin`: that of the checkpoint, or trained again from an earlier
-        one, where a crash left none."""
+    def _reached(self, population, pieces, seeds, before) -> State:
         padded = population.padded(seeds)
-        if not begin:
-            return population.start(padded)
-        path = self.folder / "checkpoints" / self._before(pieces, seeds, begin)
-        try:
-            stored = storage.load_tree(path)
-        except storage.Damaged:
-            stored = {}
-        if len(stored) > 1:
-            return restore(population, stored, padded)
-        (name,) = [n for n, (s, _, e) in pieces.items() if (s[0], e) == (seeds[0], begin)]
-        _, earlier, _ = pieces[name]
-        state = self._reached(population, pieces, seeds, earlier)
-        for stop in self._stops(earlier, begin):
-            state, _ = population.advance(state, padded, stop - int(state.step))
-        return state
+
+        def again(state, name):
+            for stop in self._stops(*pieces[name][1:]):
+                state, _ = population.advance(state, padded, stop - int(state.step))
+            return state
+
+        return checkpoints.reached(
+            self.folder,
+            before,
+            lambda: population.start(padded),
+            lambda stored: restore(population, stored, padded),
+            again,
+        )
 
     def _stops(self, begin, end):
         return [stop for stop in self.experiment.subject.stops() if begin < stop <= end]

@@ -24,15 +24,12 @@ class Recipe(NamedTuple):
 
     `build(network, optimiser, learning_rate, settings) -> successive.Learner`; `optimiser` is a
     name of `OPTIMISERS`; learning rate and settings may be traced, but for `interval`. `every` are
-    the steps between two updates, by default the interval. One that `solves` linear
-    equations has its seeds run in turn on CPUs: there XLA's batched LAPACK calls may wait for ever
-    for each other's threads.
+    the steps between two updates, by default the interval.
     """
 
     build: Callable[[successive.Network, str, object, Mapping], successive.Learner]
     settings: Mapping[str, Setting]
     every: int | None = None
-    solves: bool = False
 
 
 OPTIMISERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
@@ -157,7 +154,6 @@ RECIPES: Mapping[str, Recipe] = {
     "functional": Recipe(
         _renewing(_afresh(recipes.functional), ("taylor",), RECORD),
         {"rate": _SHARE, INTERVAL: _EVERY},
-        solves=True,
     ),
     "functional_similar": Recipe(
         _renewing(_of_parents(recipes.functional_similar), _SCORED, RECORD),

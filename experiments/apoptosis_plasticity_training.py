@@ -15,7 +15,6 @@ from apoptosis import plasticity, successive
 from experiments import apoptosis_plasticity_arms as arms_of
 from experiments.apoptosis_plasticity_arms import Arm
 from experiments.apoptosis_plasticity_data import Data
-from experiments.apoptosis_plasticity_recipes import RECIPES
 from experiments.lab import keys, placement, table
 from experiments.shell import run
 
@@ -124,7 +123,6 @@ def _hyper(arm: Arm):
 
 def _compile(experiment: Experiment, arm: Arm, images, width: int, mesh):
     """The program of an arm's species: seeds `[width]`, hyper, images -> a `Life` of each."""
-    in_turn = RECIPES[arm.recipe].solves and mesh.devices.flat[0].platform == "cpu"
     population, whole = PartitionSpec(placement.AXIS), PartitionSpec()
 
     def lives(seeds, hyper, images):
@@ -136,7 +134,7 @@ def _compile(experiment: Experiment, arm: Arm, images, width: int, mesh):
             permuted = hyper["permuted"] > 0
             return successive.live(key, experiment.world, experiment.network, own, images, permuted)
 
-        return jax.lax.map(one, seeds) if in_turn else jax.vmap(one)(seeds)
+        return jax.vmap(one)(seeds)
 
     # Mapped, not only sharded: an event asks whether any of the seeds is due, which is to be asked
     # of those of one device alone.
@@ -150,7 +148,7 @@ def _compile(experiment: Experiment, arm: Arm, images, width: int, mesh):
 def _output(experiment, number, start, life):
     arm, tasks = experiment.arms[number], experiment.world.tasks
     measured = {name: np.asarray(getattr(life, name), np.float64) for name in successive.MEASURES}
-    # By NumPy: XLA's programs of several CPU devices may wait for ever for each other's SVDs.
+    # By NumPy: batched LAPACK calls of XLA's programs may wait for ever on CPUs.
     values = np.linalg.svd(np.nan_to_num(life.outputs), compute_uv=False)
     sound = np.isfinite(life.outputs).all((-2, -1))
     measured["rank"] = np.where(sound, plasticity.effective_rank(values), np.nan)

@@ -16,7 +16,12 @@ from typing import NamedTuple
 import jax
 
 from alen import blocks, flops, presets, tasks
-from experiments import alen_configuration, alen_train_questions, apoptosis_trained
+from experiments import (
+    alen_configuration,
+    alen_recipes,
+    alen_train_questions,
+    apoptosis_trained,
+)
 from experiments import bench_alen_work as work
 from experiments.alen_train_subject import Subject
 from experiments.bench_apoptosis import Sample, clocked
@@ -29,7 +34,6 @@ ONE, MANY = "one", "many"
 ANSWER, VERIFIED = "answer", "answer + verification"
 KINDS = tuple(f"{kind}, {many}" for many in (ONE, MANY) for kind in (ANSWER, VERIFIED))
 SIZES = {"cpu": ("tiny", "small")}  # where none are asked for; elsewhere all
-SETTINGS = {"modular": {"operations": ("+",)}}
 # Examples of a training step, and questions at a time, where no number is asked for.
 BATCH = {"tiny": 8192, "small": 8192, "medium": 4096, "large": 1024, "xl": 256}
 QUESTIONS = {"tiny": 8192, "small": 8192, "medium": 4096, "large": 2048, "xl": 512}
@@ -69,7 +73,7 @@ class BenchAlen:
             presets.find(name)
         if self.compute is not None:
             blocks.dtype_of(self.compute)
-        tasks.find(self.task, **SETTINGS.get(self.task, {}))
+        alen_recipes.task(self.task)
 
     def resolved(self, platform: str) -> "BenchAlen":
         """With sizes and compute as they are by default on a platform."""
@@ -81,7 +85,7 @@ class BenchAlen:
 
     def subject(self, size: str) -> Subject:
         """What is trained and asked; raises run.Refused where size and task do not fit."""
-        task = tasks.find(self.task, **SETTINGS.get(self.task, {}))
+        task = alen_recipes.task(self.task)
         language = alen_train_questions.language(task)
         sized = alen_configuration.resolve(size, language=language, task_vocab=self.task_vocab)
         return Subject(task, sized, compute=self.compute or "float32")

@@ -1,5 +1,7 @@
 """Blocks: the cache is teacher forcing, the future and padding are not seen, counts are exact."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -74,6 +76,15 @@ def test_padding_does_not_matter_wherever_it_is(encode):
 def test_parameters_are_counted(stack, args):
     leaves = jax.tree.leaves(drawn(stack, *args))
     assert sum(leaf.size for leaf in leaves) == SHAPE.count(stack.cross)
+
+
+def test_rounds_apply_the_same_blocks_again():
+    weights = drawn(ENCODER, H)
+    twice = blocks.Stack(SHAPE, rounds=2).apply(weights, H)
+    longer = blocks.Stack(dataclasses.replace(SHAPE, layers=4))
+    params = dict(weights["params"])
+    params |= {"block_2": params["block_0"], "block_3": params["block_1"]}
+    np.testing.assert_allclose(twice, longer.apply({"params": params}, H), atol=1e-6)
 
 
 def test_small_tables_have_no_scatter_in_their_gradient_and_large_ones_give_the_same():

@@ -40,7 +40,7 @@ def batch(shape, count):
 
 @pytest.mark.parametrize("memory", [False, True])
 def test_forward_counts_every_product(memory):
-    shape = dataclasses.replace(SHAPE, memory=memory)
+    shape = dataclasses.replace(SHAPE, memory=memory, rounds=2 + memory)
     model = organism.Alen(shape)
     params = jax.eval_shape(lambda key: organism.initial(key, model), jax.random.key(0))
     apply = lambda params, *tokens: model.apply({"params": params}, *tokens)
@@ -61,7 +61,7 @@ def test_training_counts_the_products_of_a_step():
 
 def test_more_of_anything_costs_more():
     base = flops.training(SHAPE)
-    for name in ("operators", "hidden", "steps", "vocabulary", "ffn", "answer", "layers"):
+    for name in ("operators", "hidden", "steps", "vocabulary", "ffn", "answer", "layers", "rounds"):
         more = dataclasses.replace(SHAPE, **{name: getattr(SHAPE, name) + 1})
         assert flops.forward(more).total > flops.forward(SHAPE).total, name
     assert flops.training(SHAPE, 1.0) > base

@@ -176,6 +176,8 @@ def test_the_rate_climbs_from_the_first_step_on_and_falls_as_a_cosine():
     fall = {"decay_steps": 14.0, "final_share": 0.1}
     assert pace(9, **fall) == pytest.approx(2 * 0.55)
     assert pace(14, **fall) == pace(99, **fall) == pytest.approx(0.2)
+    assert pace(7, hold=0.5, **fall) == 2.0 > pace(8, hold=0.5, **fall)
+    assert pace(14, hold=0.5, **fall) == pytest.approx(0.2)
 
 
 def test_only_weights_decay_and_as_much_as_is_traced(start, steps):

@@ -11,7 +11,7 @@ from alen import energy, losses, presets, stability, tokeniser
 from alen import model as organism
 from experiments import alen_operators, alen_operators_analysis, alen_operators_arms
 from experiments.alen_operators_arms import METHODS, MOST_STEPS, Arm
-from experiments.shell import cli, run, storage
+from experiments.shell import cli, storage
 from tests import alen_case
 
 TINY = presets.find("tiny").architecture
@@ -153,8 +153,3 @@ def test_a_run_is_stored_and_told(tmp_path):
 def test_what_cannot_be_run_is_refused(flags, sentence):
     with pytest.raises(ValueError, match=sentence):
         dataclasses.replace(STUDY, **flags)
-
-
-def test_a_pool_that_is_too_large_is_refused():
-    with pytest.raises(run.Refused, match="count must be at most"):
-        dataclasses.replace(STUDY, pool=2**14).experiment()

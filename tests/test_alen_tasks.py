@@ -208,6 +208,16 @@ def test_too_many_are_refused(cases):
         cases["scan jump"].training(jax.random.key(0), 10)
 
 
+def test_fewer_are_found_where_fewer_will_do(cases):
+    few = cases["scan"].draw(jax.random.key(0), "longer", "test", 3921, fewer=True)
+    assert len({example.question for example in few}) == 3920
+    assert cases["scan"].draw(jax.random.key(0), "longer", "train", 1, fewer=True) == []
+    short = tasks.find("lookup", depth=2, longest=3)
+    found = [e.question for e in short.training(jax.random.key(0), 2**14, fewer=True)]
+    assert len(found) == len(set(found)) < 88 + 11 * 88
+    assert sum(short.level(question) == 1 for question in found) == 88
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [

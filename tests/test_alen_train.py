@@ -19,7 +19,7 @@ from experiments import (
 from experiments.alen_train import Train
 from experiments.alen_train_course import Evidence
 from experiments.lab import keys
-from experiments.shell import cli, run, storage
+from experiments.shell import checkpoints, cli, run, storage
 
 TINY = Train(
     prime=5,
@@ -83,20 +83,72 @@ def test_a_run_leaves_what_other_studies_leave(finished):
     assert len(storage.read_json(finished / "findings.json")["findings"]) == 4
 
 
-def test_a_run_that_lost_its_last_chunks_ends_in_the_same_bits(finished, tmp_path, compile_once):
+def stored_chunks(folder):
+    return sorted(path.stem for path in (folder / "results").glob("*"))
+
+
+def lose(folder, names):
+    for name in names:
+        (folder / "results" / f"{name}.parquet").unlink()
+        shutil.rmtree(folder / "checkpoints" / name)
+
+
+def equal_runs(found, expected):
+    for table in ("results", "curves"):
+        same(run.read(found, table), run.read(expected, table))
+    names = stored_chunks(expected)
+    assert stored_chunks(found) == names
+    for folder in (found, expected):
+        whole = [name for name in names if checkpoints.whole(folder, name) is not None]
+        assert whole == names[-1:]
+    trees = [storage.load_tree(folder / "checkpoints" / names[-1]) for folder in (found, expected)]
+    same(*trees)
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_a_run_that_lost_its_last_chunks_ends_in_the_same_bits(
+    finished, tmp_path, compile_once, kept
+):
+    """What is left are marks: those chunks are trained again to go on from."""
     again = tmp_path / finished.name
     shutil.copytree(finished, again)
-    names = sorted(path.stem for path in (again / "results").glob("*"))
-    for lost in names[1:]:
-        (again / "results" / f"{lost}.parquet").unlink()
-        shutil.rmtree(again / "checkpoints" / lost)
+    names = stored_chunks(again)
     assert names[0].startswith("0-organism")
     assert len(names) == 4
+    lose(again, names[kept:])
     assert alen_train.write(TINY.subject(), tmp_path) == again
-    for table in ("results", "curves"):
-        same(run.read(again, table), run.read(finished, table))
-    last = [storage.load_tree(folder / "checkpoints" / names[-1]) for folder in (again, finished)]
-    same(*last)
+    equal_runs(again, finished)
+
+
+@pytest.mark.parametrize("stored", [2, 4])
+def test_a_run_killed_before_it_thins_ends_in_the_same_bits(
+    finished, tmp_path, compile_once, monkeypatch, stored
+):
+    """Killed after so many chunks were stored, the last two of them whole."""
+    marked = []
+
+    def mark(folder, name, step):
+        if len(marked) == stored - 2:
+            raise KeyboardInterrupt
+        marked.append(name)
+        original(folder, name, step)
+
+    original = checkpoints.mark
+    again = tmp_path / finished.name
+    monkeypatch.setattr(checkpoints, "mark", mark)
+    with pytest.raises(KeyboardInterrupt):
+        alen_train.write(TINY.subject(), tmp_path)
+    names = stored_chunks(again)
+    assert len(names) == stored
+    assert all(checkpoints.whole(again, name) is not None for name in names[-2:])
+    monkeypatch.undo()
+    restored = []
+    restore = alen_train_course.restore
+    keep = lambda trainer, tree: restored.append(1) or restore(trainer, tree)
+    monkeypatch.setattr(alen_train_course, "restore", keep)
+    alen_train.write(TINY.subject(), tmp_path)
+    assert len(restored) == (stored < 4)  # it went on from the checkpoint
+    equal_runs(again, finished)
 
 
 def test_a_seed_does_not_see_its_neighbours(finished, trainer, monkeypatch):
@@ -109,8 +161,8 @@ def test_a_seed_does_not_see_its_neighbours(finished, trainer, monkeypatch):
     state, _, _ = other.advance(other.start(), 2)
     state, _, _ = other.advance(state, 2)
     state, _, _ = other.check(state, 2)
-    names = sorted(path.stem for path in (finished / "results").glob("*"))
-    stored = storage.load_tree(finished / "checkpoints" / names[2])["state"]
+    state, _, _ = other.check(state, 2)
+    stored = storage.load_tree(finished / "checkpoints" / stored_chunks(finished)[-1])["state"]
     found = alen_train_course.flat(state)
     for name, leaf in stored.items():
         np.testing.assert_allclose(found[name][1], leaf[0], atol=1e-5, err_msg=name)
@@ -188,8 +240,9 @@ def test_training_questions_are_of_the_training_split_in_several_wordings(traine
     assert truths[: pool.count] == truths[pool.count : 2 * pool.count]
     assert texts[: pool.count] != texts[pool.count : 2 * pool.count]
     known = np.asarray(pool.questions.answers)[0].any(-1)
-    assert known[: pool.known].all()
-    assert not known[pool.known : pool.count].any()
+    (end,) = np.asarray(pool.ends)[0]  # of the only level
+    assert known[:end].all()
+    assert not known[end : pool.count].any()
     spans = alen_train_questions.parts(pool.questions.spans[0], questions.shape[1])
     shown = np.where(np.asarray(spans).any(1), questions, tokeniser.PAD)
     digits = {task.tokeniser.encode(str(n))[0] for n in range(5)}
@@ -218,12 +271,15 @@ def test_what_cannot_be_trained_is_refused_in_words(flags, message):
         Train(**flags).subject()
 
 
-def test_tiny_says_what_it_takes_of_modular(capsys, tmp_path):
+def test_what_is_usual_for_a_task_is_taken_and_said(capsys, tmp_path):
     alen_train.main(Train(), cli.Options(out=str(tmp_path), dry_run=True))
     said = capsys.readouterr().out
-    assert "by default tiny learns" in said
-    assert "--prime=113" in said
-    assert Train(prime=7).subject().task == tasks.find("modular", prime=7)
+    assert "learning_rate = 0.002  # the task" in said
+    assert "prime 113, operations ['+']" in said
+    told = Train(learning_rate=0.1, weight_decay=0.5, operations=("*",), prime=7).subject()
+    assert told.task == tasks.find("modular", prime=7, operations=("*",))
+    assert (told.configuration.learning_rate, told.weight_decay) == (0.1, 0.5)
+    assert told.configuration.batch == Train().subject().configuration.batch == 256
 
 
 def test_describe_prints_all_sizes_beside_the_guide(capsys, tmp_path):

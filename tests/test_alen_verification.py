@@ -210,6 +210,7 @@ def test_the_most_frequent_sample_wins_whatever_stands_behind_its_end():
         ({"tasks": ()}, "at least one"),
         ({"tasks": ("lookup:depth",)}, "name=value"),
         ({"tasks": ("lookup:depth=x",)}, "whole number"),
+        ({"tasks": ("modular:share=x",)}, "share must be a number"),
         ({"seeds": 0}, "seeds must be at least 1"),
         ({"risk": 1.0}, "risk must lie strictly"),
     ],
@@ -223,3 +224,4 @@ def test_settings_of_a_task_stand_behind_its_name():
     task = study.task("modular:prime=11:operations=+|-:commute=true")
     assert (task.prime, task.operations, task.commute) == (11, ("+", "-"), True)
     assert study.task("modular").operations == ("+",)
+    assert study.task("modular:share=0.5").share == 0.5

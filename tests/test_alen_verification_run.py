@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import types
 from typing import ClassVar
 
 import alen_planted
@@ -111,13 +112,16 @@ class Trained:
     def start(self):
         marks = {"mark": np.array(self.seeds)[:, None]}
         return alen_training.State(
-            organism=type("Mind", (), {"params": marks}),
+            organism=types.SimpleNamespace(params=marks, step=np.zeros(1, int)),
             checks=type("Checks", (), {"params": verifier.Params(marks, marks)}),
-            checked=0,
+            checked=np.zeros(1, int),
         )
 
     def advance(self, state, steps):
-        return state, None, 0.0
+        zeros = np.zeros((steps, 1))
+        measured = types.SimpleNamespace(right_hard=zeros)
+        info = types.SimpleNamespace(measured=measured, correctness=zeros, backward=zeros)
+        return state, info, 0.0
 
     check = advance
 

@@ -20,7 +20,7 @@ from experiments.apoptosis_compare_experiment import Experiment
 from experiments.apoptosis_compare_measures import Found
 from experiments.apoptosis_compare_population import Population
 from experiments.apoptosis_training import Subject, Trainer
-from experiments.shell import corpus, run, storage
+from experiments.shell import checkpoints, corpus, run, storage
 from experiments.shell.corpus import Corpus
 from tests import commands
 
@@ -138,10 +138,28 @@ def test_a_run_that_lost_its_last_pieces_ends_in_the_same_bits(finished, tmp_pat
     names = sorted(path.stem for path in (again / "results").glob("0*"))
     assert names == ["0000000000-0000000", "0000000000-0000004"]
     # Of the first piece only a mark was left: it is trained again to go on from.
-    assert storage.load_tree(again / "checkpoints" / names[0])["step"] == 4
+    assert checkpoints.whole(again, names[0]) is None
     (again / "results" / f"{names[1]}.parquet").unlink()
     run.execute(plan(tmp_path), tmp_path)
     same(again, finished)
+    assert [checkpoints.whole(again, name) is None for name in names] == [True, False]
+
+
+def test_a_run_killed_before_it_thins_ends_in_the_same_bits(finished, tmp_path, share, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "mark", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.execute(plan(tmp_path), tmp_path)
+    again = tmp_path / finished.name
+    names = sorted(path.stem for path in (again / "results").glob("0*"))
+    assert [checkpoints.whole(again, name) is None for name in names] == [False, False]
+    run.execute(plan(tmp_path), tmp_path)
+    same(again, finished)
+    assert [checkpoints.whole(again, name) is None for name in names] == [True, False]
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 def test_a_piece_goes_on_from_the_checkpoint_of_the_one_before(tmp_path, finished, share):

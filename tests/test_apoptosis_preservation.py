@@ -217,3 +217,10 @@ def test_bad_settings_are_refused():
     with pytest.raises(ValueError, match="steps must be at least 0, got -1"):
         recipes.functional(preservation_steps=-1)
     assert preservation.METHODS == ("none", "mean", "least_squares")
+
+
+def test_no_product_of_the_least_squares_is_rounded_on_gpus():
+    h, weights, dying = jnp.ones((8, 4)), jnp.ones((4, 3)), jnp.arange(4) < 1
+    said = str(jax.make_jaxpr(lambda h: preservation._folded(h, weights, dying, 1e-6))(h))
+    assert "Precision.HIGHEST" in said
+    assert "precision=None" not in said

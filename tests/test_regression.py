@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from scipy.special import expit
 
 from apoptosis import regression, regression_renewal, transform
 from tests.tolerance import within_sampling_error
@@ -144,6 +145,8 @@ def in_numpy(params, x, y, rate, activation, decay=0.0):
     function, slope = {
         "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0),
         "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
+        "sigmoid": (expit, lambda z: expit(z) * expit(-z)),
+        "leaky_relu": (lambda z: np.where(z > 0, z, z / 100), lambda z: np.where(z > 0, 1, 0.01)),
     }[activation]
     w, b, v, c = (
         np.asarray(params[layer][name], np.float64)
@@ -161,23 +164,21 @@ def in_numpy(params, x, y, rate, activation, decay=0.0):
 
 
 @pytest.mark.parametrize(
-    ("activation", "decay"), [("relu", None), ("tanh", None), ("relu", 0.1)], ids=str
+    ("activation", "decay"),
+    [*((name, None) for name in regression.ACTIVATIONS), ("relu", 0.1)],
+    ids=str,
 )
-def test_steps_are_those_of_numpy(activation, decay):
-    learner = regression.backpropagation(regression.Network(activation), 0.02, decay)
-    xs, ys = witness(WORLD, 24)
-
-    @jax.jit
-    def lived(key):
-        begin = learner.init(key)
-        return begin, jax.lax.scan(lambda state, one: learner.step(state, *one), begin, (xs, ys))
-
-    begin, (state, losses) = lived(KEYS[1])
-    expected = jax.tree.map(lambda a: np.asarray(a, np.float64), begin)
-    for x, y, loss in zip(xs, ys, losses, strict=True):
-        expected, error = in_numpy(expected, x, y, 0.02, activation, decay or 0.0)
-        np.testing.assert_allclose(loss, error, rtol=1e-4, atol=1e-5)
-    for mine, theirs in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
+def test_a_life_is_that_of_numpy(activation, decay):
+    network = regression.Network(activation)
+    learner = regression.backpropagation(network, 0.02, decay)
+    life = jax.jit(lambda key: regression.live(key, WORLD, learner, 200))(KEYS[0])
+    params, losses = regression.weights(jax.random.fold_in(KEYS[0], 2), network), []
+    for x, y in zip(*witness(WORLD, 200), strict=True):
+        params, error = in_numpy(params, x, y, 0.02, activation, decay or 0.0)
+        losses.append(error)
+    expected = np.reshape(losses, (25, 8)).mean(1)
+    np.testing.assert_allclose(life.losses, expected, rtol=1e-4, atol=1e-5)
+    for mine, theirs in zip(jax.tree.leaves(life.parameters), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 

@@ -88,6 +88,10 @@ class Task:
         """The one form of all surfaces of a bare question."""
         return question
 
+    def level(self, question: str) -> int:
+        """How hard a bare question is. Training asks evenly of all levels."""
+        return 0
+
     def rewrite(self, generator, question: str) -> str:
         """Another surface of a bare question with the same meaning, or the same if none is."""
         return question
@@ -162,7 +166,6 @@ class Task:
         return self._of(self.canon, question)
 
     def split(self, question: str) -> str:
-        """The split that `question` and all its surfaces are in."""
         return self._place(self.canonical(question))
 
     @functools.cached_property
@@ -207,14 +210,14 @@ class Task:
             listed[self._ranked[self.canon(question)]].append(question)
         return listed
 
-    def draw(self, key, stratum: str, split: str, count: int) -> list[Example]:
+    def draw(self, key, stratum: str, split: str, count: int, fewer: bool = False) -> list[Example]:
         """`count` different questions of `stratum` in `split`.
 
-        Raises ValueError for unknown names and where there are not so many."""
+        Raises ValueError for unknown names and, unless `fewer` will do, where there are less."""
         self._known(stratum, split)
         every, found, source = self._listed(stratum), {}, generator(key)
         listed = every and every[split]
-        if listed is not None and count <= len(listed):
+        if listed is not None and (fewer or count <= len(listed)):
             chosen = [listed[i] for i in source.permutation(len(listed))[:count]]
             return [Example(question, self.solve(question), stratum) for question in chosen]
         share = self.shares(self.strata[0])[splits.NAMES.index(split)]
@@ -229,7 +232,7 @@ class Task:
                 if (answer is None) == (stratum == UNANSWERABLE):
                     found[question] = answer
             barren = barren + 1 if len(found) == before else 0
-        if len(found) < count:
+        if len(found) < count and not fewer:
             there = len(found) if listed is None else len(listed)
             raise ValueError(
                 f"count must be at most {there}, all that {self.name} has of stratum {stratum!r} "
@@ -237,23 +240,22 @@ class Task:
             )
         return [Example(q, a, stratum) for q, a in list(found.items())[:count]]
 
-    def training(self, key, count: int) -> list[Example]:
+    def training(self, key, count: int, fewer=False) -> list[Example]:
         """`count` examples to train on, in random order: the pinned ones and others.
 
-        Raises ValueError where `count` does not even hold the pinned ones."""
+        Raises ValueError where that does not even hold the pinned ones, or as `draw`."""
         draw_key, order_key = jax.random.split(key)
-        first = self.strata[0]
-        pinned = [
-            Example(q, self.solve(q), first) for q, n in self.pinned.items() for _ in range(n)
-        ]
+        first, pins = self.strata[0], self.pinned.items()
+        pinned = [Example(q, self.solve(q), first) for q, n in pins for _ in range(n)]
         if count < len(pinned):
             raise ValueError(f"count must be at least {len(pinned)} (pinned), got {count}")
-        drawn = self.draw(draw_key, first, splits.NAMES[0], self._with_spare(count - len(pinned)))
+        wanted = self._with_spare(count - len(pinned))
+        drawn = self.draw(draw_key, first, splits.NAMES[0], wanted, fewer)
         kept = [example for example in drawn if example.question not in self.pinned]
         examples = pinned + kept[: count - len(pinned)]
-        if len(examples) < count:
+        if len(examples) < count and not fewer:
             raise ValueError(f"count must be at most {len(examples)}, got {count}")
-        return [examples[i] for i in generator(order_key).permutation(count)]
+        return [examples[i] for i in generator(order_key).permutation(len(examples))]
 
     def _with_spare(self, count):
         listed = self._listed(self.strata[0])

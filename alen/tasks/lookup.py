@@ -100,6 +100,9 @@ class Lookup(base.Task):
 
     _arguments = frozenset((*VALUES, base.MISSING))
 
+    def level(self, question):
+        return len(question.split()) - 1  # functions
+
     def rewrite(self, generator, question):
         surfaces = self._surfaces(self.canon(question).split())
         return surfaces[generator.integers(len(surfaces))]
