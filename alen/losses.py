@@ -26,13 +26,14 @@ class Hyper(NamedTuple):
     """All that training depends on besides shapes; traced, so a change does not recompile.
 
     AdamW: `learning_rate` climbs over `warmup` steps, is held for the share `hold` of `decay_steps`
-    (0: for ever) and falls as a cosine to `final_share` of it at their end; `clip` bounds the norm of the energy's gradient and that of
-    all others. Reasoning: `weights` of the energy, `temperature` of soft selection; a share `hard`
-    of the questions takes the argmin, as at inference, the others the soft mixture, through which
-    the energy and all operators have gradients; `noise` on proposals; `fewer_steps` is the share of
-    questions that take a number of steps drawn from 1 to R. `forget` is the share of questions
-    whose memory the decoder does not see (where it sees any). Weights of losses: `critic` (the
-    three terms' own), `ranking`, `balance` of operators.
+    (0: for ever) and falls as a cosine to `final_share` of it at their end; `clip` bounds the norm
+    of the energy's gradient and that of all others. Reasoning: `weights` of the energy,
+    `temperature` of soft selection; a share `hard` of the questions takes the argmin, as at
+    inference, the others the soft mixture, through which the energy and all operators have
+    gradients; `noise` on proposals; `fewer_steps` is the share of questions that take a number of
+    steps drawn from 1 to R. `forget` is the share of questions whose memory the decoder does not
+    see (where it sees any). Weights of losses: `critic` (the three terms' own), `ranking`,
+    `balance` of operators.
     """
 
     learning_rate: jax.Array | float
