@@ -96,7 +96,7 @@ LIMITS: Mapping[str, Limits] = {
     ),
     "alen_train": Limits(
         lambda built: built.seeds,
-        lambda built: built.steps or 1,
+        lambda built: _alen_steps(built, built.steps),
         200_000,
         {
             "seeds": (1, 20),
@@ -107,7 +107,7 @@ LIMITS: Mapping[str, Limits] = {
     ),
     "alen_verification": Limits(
         _arms("tasks"),
-        lambda built: built.steps,
+        lambda built: _alen_steps(built, built.steps),
         200_000,
         {
             "seeds": (1, 20),
@@ -118,7 +118,7 @@ LIMITS: Mapping[str, Limits] = {
     ),
     "alen_operators": Limits(
         _arms("match", "operators", "steps"),
-        lambda built: built.training_steps,
+        lambda built: _alen_steps(built, built.training_steps),
         1_000_000,
         {
             "seeds": (5, 20),
@@ -143,6 +143,15 @@ def bounds(study: str) -> Mapping[str, tuple[float, float]]:
     """Those of a study's own."""
     own = LIMITS[study].bounds if study in LIMITS else {}
     return {**_ALEN, **own} if study.startswith("alen_") else own
+
+
+def _alen_steps(built, given: int | None) -> int:
+    """The steps `given`, or else the most that are usual for the tasks of a study."""
+    from experiments import alen_recipes
+
+    labels = getattr(built, "tasks", None) or (built.task,)
+    usual = (alen_recipes.find(built.size, label.split(":")[0]).steps for label in labels)
+    return given or max(usual)
 
 
 def choices(study: str, flag: str) -> tuple[str, ...]:

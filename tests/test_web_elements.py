@@ -174,3 +174,5 @@ def test_every_study_of_the_list_may_be_started_as_it_is(science):
     sizes = {study.name: science.check(study.name, {}) for study in science.studies()}
     assert all(size is not None for size in sizes.values()), sizes
     assert sizes["elements_plan"] > sizes["elements_phase3"] == 2400
+    with pytest.raises(backend.Invalid):  # by the steps that are usual for it
+        science.check("alen_train", {"size": "small", "task": "addition", "seeds": "20"})
