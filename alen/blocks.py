@@ -196,8 +196,8 @@ class Block(nn.Module):
 class Stack(nn.Module):
     """Blocks and a last norm. `cross` attends to a context too; `causal` only to the past.
 
-    All blocks are applied `rounds` times (Dehghani et al. 2019, "Universal Transformers"), but not
-    when a causal stack is extended.
+    All blocks are applied `rounds` times (Dehghani et al. 2019, "Universal Transformers"); a stack
+    with more than one cannot be extended token by token.
     """
 
     shape: Shape
@@ -242,8 +242,8 @@ class Stack(nn.Module):
 
     def extend(self, h: jax.Array, cache: Cache) -> tuple[jax.Array, Cache]:
         """One token on: what a call gives for `h [B, 1, D]` after those before, and the cache."""
-        if not self.causal:
-            raise ValueError("only a causal stack can be extended token by token")
+        if not self.causal or self.rounds > 1:
+            raise ValueError("only a causal stack of one round can be extended token by token")
         past = []
         with precision(self.compute):
             for block, own, keys in zip(self.blocks, cache.past, cache.context, strict=True):

@@ -37,6 +37,12 @@ def _arms(*axes: str) -> Callable[[object], int]:
     return count
 
 
+_OF_AN_ORGANISM = {
+    "seeds": (1, 20),
+    "steps": (1, 20_000),
+    "check_steps": (1, 20_000),
+    "batch_size": (1, 512),
+}
 LIMITS: Mapping[str, Limits] = {
     "apoptosis_slowly_changing": Limits(
         _arms("recipes", "activation", "learning_rate"),
@@ -98,23 +104,13 @@ LIMITS: Mapping[str, Limits] = {
         lambda built: built.seeds,
         lambda built: _alen_steps(built, built.steps),
         200_000,
-        {
-            "seeds": (1, 20),
-            "steps": (1, 20_000),
-            "check_steps": (1, 20_000),
-            "batch_size": (1, 512),
-        },
+        _OF_AN_ORGANISM,
     ),
     "alen_verification": Limits(
         _arms("tasks"),
         lambda built: _alen_steps(built, built.steps),
         200_000,
-        {
-            "seeds": (1, 20),
-            "steps": (1, 20_000),
-            "check_steps": (1, 20_000),
-            "batch_size": (1, 512),
-        },
+        _OF_AN_ORGANISM,
     ),
     "alen_operators": Limits(
         _arms("match", "operators", "steps"),

@@ -111,5 +111,8 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(ValueError, match="takes no context"):
         drawn(ENCODER, H, None, CONTEXT)
     cache = blocks.Cache(jnp.int32(0), (), (), None)
+    again = blocks.Stack(SHAPE, causal=True, rounds=2)
+    with pytest.raises(ValueError, match="only a causal stack of one round"):
+        again.apply(drawn(again, H), H[:, :1], None, method="extend")
     with pytest.raises(ValueError, match="only a causal stack"):
         ENCODER.apply(drawn(ENCODER, H), H[:, :1], cache, method="extend")
