@@ -27,7 +27,10 @@ VARIANTS = ("A", "B")
 
 
 class Activation(NamedTuple):
-    """A function and its gain: weights of variance gain² / fan-in keep the signal (He 2015)."""
+    """A function and its gain: weights of variance gain² / fan-in keep the signal (He 2015).
+
+    elu and swish have relu's, as in Dohare et al.'s own code: no gain of theirs is customary.
+    """
 
     function: Callable[[jax.Array], jax.Array]
     gain: float
@@ -38,6 +41,8 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "tanh": Activation(jnp.tanh, 5 / 3),
     "sigmoid": Activation(jax.nn.sigmoid, 1.0),
     "leaky_relu": Activation(jax.nn.leaky_relu, math.sqrt(2 / (1 + 0.01**2))),
+    "elu": Activation(jax.nn.elu, math.sqrt(2)),
+    "swish": Activation(jax.nn.silu, math.sqrt(2)),
 }
 
 

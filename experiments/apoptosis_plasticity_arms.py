@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from scipy.stats import qmc
-
 from apoptosis import successive
-from experiments.apoptosis_plasticity_recipes import INTERVAL, RECIPES
+from experiments import apoptosis_recipe_settings as settings_of
+from experiments.apoptosis_plasticity_recipes import RECIPES
+from experiments.apoptosis_recipe_settings import INTERVAL
 
 LEARNING_RATES = {"adam": (1e-4, 1e-2), "sgd": (3e-3, 0.3)}  # those searched
 
@@ -64,35 +63,8 @@ def learner(
 
 
 def settings(given: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The settings of every recipe: its defaults, changed as `recipe.setting=value` says.
-
-    Raises ValueError if one is not of that form, unknown, or no number that is allowed.
-    """
-    result = {
-        name: {setting: of.default for setting, of in recipe.settings.items()}
-        for name, recipe in RECIPES.items()
-    }
-    for text in given:
-        path, _, number = text.partition("=")
-        recipe, _, name = path.partition(".")
-        if recipe not in RECIPES or name not in result[recipe]:
-            known = [f"{r}.{s}" for r, own in result.items() for s in own]
-            raise ValueError(
-                f"settings must be recipe.setting=value, with one of {', '.join(known)}, "
-                f"got {text!r}"
-            )
-        try:
-            value = float(number)
-        except ValueError:
-            value = np.nan
-        whole, unit = name == INTERVAL, RECIPES[recipe].every or 1
-        least, most = float(unit) if whole else 0.0, RECIPES[recipe].settings[name].most
-        if not (least <= value <= most and value < np.inf) or (whole and value % unit):
-            kind = f"a whole multiple of {unit}" if whole else "a number"
-            bounds = f"in [{least:g}, {most:g}]" if most < np.inf else f"of at least {least:g}"
-            raise ValueError(f"{path} must be {kind} {bounds}, got {number!r}")
-        result[recipe][name] = value
-    return result
+    """As `apoptosis_recipe_settings.chosen`, of the recipes of this study."""
+    return settings_of.chosen(RECIPES, given)
 
 
 def grid(
@@ -110,30 +82,8 @@ def grid(
 
 
 def candidates(arms: Sequence[Arm], optimiser: str, budget: int) -> tuple[Arm, ...]:
-    """`budget` candidates for each of `arms`, itself the first.
-
-    The others are points of a Halton sequence over the learning rate and the settings that the
-    recipe searches, all on logarithmic scales.
-    """
-    return tuple(one for arm in arms for one in (arm, *_further(arm, optimiser, budget - 1)))
-
-
-def _further(arm, optimiser, count):
-    spaces = {name: of.searched for name, of in RECIPES[arm.recipe].settings.items()}
-    spaces = {name: searched for name, searched in spaces.items() if searched}
-    low, high = np.log([LEARNING_RATES[optimiser], *spaces.values()]).T
-    halton = qmc.Halton(len(low), scramble=False)
-    halton.fast_forward(1)  # its first point is the corner of the space
-    rows = np.exp(low + halton.random(count) * (high - low)) if count else []
-    return [
-        dataclasses.replace(
-            arm,
-            learning_rate=float(f"{rate:.4g}"),
-            settings=tuple((dict(arm.settings) | _named(spaces, values)).items()),
-        )
-        for rate, *values in rows
-    ]
-
-
-def _named(spaces, values):
-    return {name: float(f"{v:.4g}") for name, v in zip(spaces, values, strict=True)}
+    """`budget` candidates for each of `arms`, itself the first."""
+    rates = LEARNING_RATES[optimiser]
+    return tuple(
+        one for arm in arms for one in (arm, *settings_of.further(arm, RECIPES, rates, budget - 1))
+    )

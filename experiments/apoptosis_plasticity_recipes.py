@@ -11,10 +11,9 @@ from typing import NamedTuple
 import optax
 
 from apoptosis import recipes, successive, successive_renewal, unborn
-from experiments.apoptosis_regression_recipes import Setting
+from experiments.apoptosis_recipe_settings import INTERVAL, Setting, steps
 
 BASELINE, FRESH, CONTROL = "backprop", "fresh", "random"
-INTERVAL = "interval"  # steps between two events: static, as all other settings are not
 RECORD = 256  # examples of which the hidden units' outputs are known to an event that needs them
 FADE_EVERY = 10  # steps between two updates of what fades
 
@@ -117,7 +116,7 @@ def _hybrid(own, fresh, settings, interval):
 
 
 _SHARE = Setting(0.1, (0.003, 0.3), 1)  # of the hidden units, at an event
-_EVERY = Setting(100)
+_EVERY = steps(100)
 _SCORED = ("square", "gradient")  # what grad_activation reads
 
 RECIPES: Mapping[str, Recipe] = {
@@ -125,7 +124,7 @@ RECIPES: Mapping[str, Recipe] = {
     FRESH: Recipe(_fresh, {}),
     "weight_decay": Recipe(_weight_decay, {"decay": Setting(0.01, (1e-3, 3.0))}),
     "l2_init": Recipe(
-        _renewing(_l2_init), {"rate": Setting(6e-5, (1e-6, 1e-2), 0.1), INTERVAL: Setting(10)}
+        _renewing(_l2_init), {"rate": Setting(6e-5, (1e-6, 1e-2), 0.1), INTERVAL: steps(10)}
     ),
     "shrink_and_perturb": Recipe(
         _renewing(_afresh(recipes.shrink_and_perturb)),
@@ -137,7 +136,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "continual_backprop": Recipe(
         _renewing(_per_step(recipes.continual_backprop), ("contribution", "mean")),
-        {"rate": Setting(1e-4, (1e-5, 1e-2), 0.1), "maturity": Setting(100), INTERVAL: Setting(10)},
+        {"rate": Setting(1e-4, (1e-5, 1e-2), 0.1), "maturity": Setting(100), INTERVAL: steps(10)},
     ),
     "redo": Recipe(
         _renewing(_afresh(recipes.redo), ("activation",)),
@@ -145,7 +144,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "self_normalized_resets": Recipe(
         _renewing(_afresh(recipes.self_normalized_resets)),
-        {"rejection": Setting(0.02, (1e-4, 0.1), 1), INTERVAL: Setting(10)},
+        {"rejection": Setting(0.02, (1e-4, 0.1), 1), INTERVAL: steps(10)},
     ),
     CONTROL: Recipe(_renewing(_afresh(recipes.random)), {"rate": _SHARE, INTERVAL: _EVERY}),
     "standard": Recipe(
@@ -164,11 +163,11 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "continuous": Recipe(
         _renewing(_of_parents(recipes.continuous), _SCORED),
-        {"rate": Setting(0.02, (6e-4, 0.06), 1), INTERVAL: Setting(20)},
+        {"rate": Setting(0.02, (6e-4, 0.06), 1), INTERVAL: steps(20)},
     ),
     "gradual_fade": Recipe(
         _renewing(_fade, ("taylor",), every=FADE_EVERY),
-        {"rate": _SHARE, INTERVAL: _EVERY},
+        {"rate": _SHARE, INTERVAL: steps(100, FADE_EVERY)},
         FADE_EVERY,
     ),
     "distillation": Recipe(
@@ -176,7 +175,7 @@ RECIPES: Mapping[str, Recipe] = {
         {"rate": _SHARE, INTERVAL: _EVERY},
     ),
     "hybrid": Recipe(
-        _renewing(_hybrid, _SCORED, vacant=True), {"rate": _SHARE, INTERVAL: Setting(50)}
+        _renewing(_hybrid, _SCORED, vacant=True), {"rate": _SHARE, INTERVAL: steps(50)}
     ),
     "layer_level": Recipe(
         _renewing(_of_parents(recipes.layer_level), _SCORED), {"rate": _SHARE, INTERVAL: _EVERY}

@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-from scipy.stats import qmc
-
 from apoptosis import regression
-from experiments.apoptosis_regression_recipes import INTERVAL, LINEAR, RECIPES
+from experiments import apoptosis_recipe_settings as settings_of
+from experiments.apoptosis_recipe_settings import INTERVAL
+from experiments.apoptosis_regression_recipes import LINEAR, RECIPES
 
 LEARNING_RATES = (3e-4, 3e-2)  # those searched; above, gradient descent diverges
 
@@ -62,34 +61,8 @@ def learner(recipe: str, network: regression.Network, interval: int, hyper) -> r
 
 
 def settings(given: Sequence[str]) -> dict[str, dict[str, float]]:
-    """The settings of every recipe: its defaults, changed as `recipe.setting=value` says.
-
-    Raises ValueError if one is not of that form, unknown, or no finite number.
-    """
-    result = {
-        name: {setting: of.default for setting, of in recipe.settings.items()}
-        for name, recipe in RECIPES.items()
-    }
-    for text in given:
-        path, _, number = text.partition("=")
-        recipe, _, name = path.partition(".")
-        if recipe not in RECIPES or name not in result[recipe]:
-            known = [f"{r}.{s}" for r, own in result.items() for s in own]
-            raise ValueError(
-                f"settings must be recipe.setting=value, with one of {', '.join(known)}, "
-                f"got {text!r}"
-            )
-        try:
-            value = float(number)
-        except ValueError:
-            value = np.nan
-        least, most = float(name == INTERVAL), RECIPES[recipe].settings[name].most
-        if not least <= value <= most or (name == INTERVAL and (value % 1 or value == np.inf)):
-            kind = "a whole number" if name == INTERVAL else "a number"
-            bounds = f"in [{least:g}, {most:g}]" if most < np.inf else f"of at least {least:g}"
-            raise ValueError(f"{path} must be {kind} {bounds}, got {number!r}")
-        result[recipe][name] = value
-    return result
+    """As `apoptosis_recipe_settings.chosen`, of the recipes of this study."""
+    return settings_of.chosen(RECIPES, given)
 
 
 def grid(
@@ -111,8 +84,8 @@ def grid(
 def candidates(arms: Sequence[Arm], budget: int) -> tuple[Arm, ...]:
     """`budget` candidates for every recipe × activation in `arms`: those arms themselves first.
 
-    The others are points of a Halton sequence over the learning rate and the settings that the
-    recipe searches, all on logarithmic scales. Raises ValueError if the arms exceed the budget.
+    The others are `apoptosis_recipe_settings.further`. Raises ValueError if the arms exceed the
+    budget.
     """
     families: dict[tuple, list[Arm]] = {}
     for arm in arms:
@@ -123,26 +96,6 @@ def candidates(arms: Sequence[Arm], budget: int) -> tuple[Arm, ...]:
             raise ValueError(
                 f"tune must be at least {len(own)}, the number of learning rates, got {budget}"
             )
-        found += own + _further(own[0], budget - len(own))
+        more = settings_of.further(own[0], RECIPES, LEARNING_RATES, budget - len(own))
+        found += own + more
     return tuple(found)
-
-
-def _further(arm, count):
-    spaces = {name: of.searched for name, of in RECIPES[arm.recipe].settings.items()}
-    spaces = {name: searched for name, searched in spaces.items() if searched}
-    low, high = np.log([LEARNING_RATES, *spaces.values()]).T
-    halton = qmc.Halton(len(low), scramble=False)
-    halton.fast_forward(1)  # its first point is the corner of the space
-    rows = np.exp(low + halton.random(count) * (high - low)) if count else []
-    return [
-        dataclasses.replace(
-            arm,
-            learning_rate=float(f"{rate:.4g}"),
-            settings=tuple((dict(arm.settings) | _named(spaces, values)).items()),
-        )
-        for rate, *values in rows
-    ]
-
-
-def _named(spaces, values):
-    return {name: float(f"{v:.4g}") for name, v in zip(spaces, values, strict=True)}

@@ -14,19 +14,11 @@ from typing import NamedTuple
 import optax
 
 from apoptosis import recipes, regression, regression_renewal, unborn
+from experiments.apoptosis_recipe_settings import INTERVAL, Setting, steps
 
 BASELINE, LINEAR = "backprop", "linear"
-INTERVAL = "interval"  # steps between two events: static, as all other settings are not
 RECORD = 128  # inputs of which the hidden units' outputs are known to an event that needs them
 FADE = 5  # updates over which the dying fade, each after `interval` steps; then others begin to
-
-
-class Setting(NamedTuple):
-    """A setting's default and the range that tuning searches on a logarithmic scale, if any."""
-
-    default: float
-    searched: tuple[float, float] | None = None
-    most: float = float("inf")
 
 
 class Recipe(NamedTuple):
@@ -106,14 +98,14 @@ def _l2_init(groups, fresh, settings, every):
 
 
 _SHARE = Setting(0.1, (0.003, 0.3), 1)  # of the hidden units, at an event
-_EVERY = Setting(500)
+_EVERY = steps(500)
 
 RECIPES: Mapping[str, Recipe] = {
     BASELINE: Recipe(_backpropagation, {}),
     LINEAR: Recipe(_backpropagation, {}),
     "l2": Recipe(_l2, {"decay": Setting(1e-3, (1e-5, 1e-1))}),
     "l2_init": Recipe(
-        _renewing(_l2_init), {"rate": Setting(1e-5, (1e-7, 1e-3), 0.01), INTERVAL: Setting(10)}
+        _renewing(_l2_init), {"rate": Setting(1e-5, (1e-7, 1e-3), 0.01), INTERVAL: steps(10)}
     ),
     "shrink_and_perturb": Recipe(
         _renewing(_afresh(recipes.shrink_and_perturb)),
@@ -128,16 +120,16 @@ RECIPES: Mapping[str, Recipe] = {
         {
             "rate": Setting(1e-4, (1e-6, 1e-3), 0.1),
             "maturity": Setting(100),
-            INTERVAL: Setting(10),
+            INTERVAL: steps(10),
         },
     ),
     "redo": Recipe(
         _renewing(_afresh(recipes.redo), ("activation",)),
-        {"threshold": Setting(0.025, (1e-3, 0.3)), INTERVAL: Setting(1000)},
+        {"threshold": Setting(0.025, (1e-3, 0.3)), INTERVAL: steps(1000)},
     ),
     "self_normalized_resets": Recipe(
         _renewing(_afresh(recipes.self_normalized_resets)),
-        {"rejection": Setting(0.02, (1e-4, 0.1), 1), INTERVAL: Setting(10)},
+        {"rejection": Setting(0.02, (1e-4, 0.1), 1), INTERVAL: steps(10)},
     ),
     "random": Recipe(_renewing(_afresh(recipes.random)), {"rate": _SHARE, INTERVAL: _EVERY}),
     "standard": Recipe(
@@ -158,10 +150,10 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "continuous": Recipe(
         _renewing(_of_parents(recipes.continuous), ("square", "gradient")),
-        {"rate": Setting(0.02, (6e-4, 0.06), 1), INTERVAL: Setting(100)},
+        {"rate": Setting(0.02, (6e-4, 0.06), 1), INTERVAL: steps(100)},
     ),
     "gradual_fade": Recipe(
-        _renewing(_gradual_fade, ("taylor",)), {"rate": _SHARE, INTERVAL: Setting(100)}
+        _renewing(_gradual_fade, ("taylor",)), {"rate": _SHARE, INTERVAL: steps(100)}
     ),
     "distillation": Recipe(
         _renewing(_afresh(recipes.distillation), ("taylor",), RECORD),
@@ -169,6 +161,6 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "hybrid": Recipe(
         _renewing(_hybrid, ("square", "gradient"), vacant=True),
-        {"rate": _SHARE, INTERVAL: Setting(250)},
+        {"rate": _SHARE, INTERVAL: steps(250)},
     ),
 }

@@ -1,7 +1,11 @@
-"""Text from a trained transformer: what a run of apoptosis_train would write on.
+"""Text from a trained transformer: what a network of a run would write on.
 
-Takes the parameters of the lowest validation loss out of the run's last checkpoint. Prints the
-prompt and what comes after it.
+    python -m experiments.apoptosis_sample --checkpoint=RUN_FOLDER --prompt="The "
+    python -m experiments.apoptosis_sample --checkpoint=RUN_FOLDER --arm=functional --seed=3
+
+Of a run of apoptosis_train the parameters of the lowest validation loss are taken, of a finished
+run of apoptosis_compare those after the last step, of an arm and a seed. Prints the prompt and what
+comes after it.
 """
 
 import dataclasses
@@ -10,32 +14,41 @@ import pathlib
 import jax
 import numpy as np
 
-from apoptosis import sampling, text, transformer
-from experiments import apoptosis_course, apoptosis_train, apoptosis_training
+from apoptosis import sampling
+from experiments import apoptosis_sample_networks as networks
 from experiments.lab import keys
-from experiments.shell import cli, run, storage
+from experiments.shell import cli, run
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A run's folder, and what is asked of its transformer."""
+    """A run's folder, which of its networks is asked, and what."""
 
-    checkpoint: str = cli.field("", "run folder of apoptosis_train, as that prints it last")
+    checkpoint: str = cli.field(
+        "", "run folder of apoptosis_train or apoptosis_compare, as they print it last"
+    )
+    arm: str = cli.field("", "of apoptosis_compare: the arm whose network writes, by name")
+    seed: int | None = cli.field(
+        None, "of apoptosis_compare: the seed whose network writes; by default the first"
+    )
     length: int = cli.field(500, "characters to draw")
     temperature: float = cli.field(0.8, "1: as the model believes; lower: likelier; 0: likeliest")
     prompt: str = cli.field("\n", "text to go on from")
-    seed: int = cli.field(0, "seed of the draws")
+    draw: int = cli.field(0, "seed of the draws")
 
     def __post_init__(self):
         if not self.checkpoint:
-            raise ValueError("--checkpoint must name a run folder of apoptosis_train")
+            raise ValueError(
+                "--checkpoint must name a run folder of apoptosis_train or apoptosis_compare"
+            )
         if self.length < 1:
             raise ValueError(f"length must be at least 1, got {self.length}")
         if self.temperature < 0:
             raise ValueError(f"temperature must not be negative, got {self.temperature}")
         if not self.prompt:
             raise ValueError("prompt must have at least 1 character, got 0")
-        keys.check(self.seed)
+        if not 0 <= self.draw < 2**32:
+            raise ValueError(f"draw must lie in [0, 2**32), got {self.draw}")
 
 
 def main(study: Sample, options: cli.Options) -> pathlib.Path:
@@ -50,52 +63,23 @@ def main(study: Sample, options: cli.Options) -> pathlib.Path:
 
 
 def write_on(study: Sample) -> str:
-    """The characters that come after the prompt. Refuses what is no run to sample from."""
-    folder = pathlib.Path(study.checkpoint)
-    settings = _settings(folder)
-    vocabulary = text.Vocabulary(settings["symbols"])
-    fields = dataclasses.fields(transformer.Architecture)
-    architecture = transformer.Architecture(**{f.name: settings[f.name] for f in fields})
-    model = apoptosis_training.organism(len(vocabulary), architecture, settings["compute"])
+    """The characters that come after the prompt. Refuses what is no network to sample from."""
+    trained = networks.load(pathlib.Path(study.checkpoint), study.arm, study.seed)
     try:
-        prompt = vocabulary.encode(study.prompt)
+        prompt = trained.vocabulary.encode(study.prompt)
     except ValueError as error:
         raise run.Refused(f"--prompt: {error}") from error
-    params = _parameters(folder, model)
     draw = jax.jit(
         lambda params, temperature: sampling.sample(
-            keys.stream(keys.root(study.seed), "sample"),
-            model,
+            keys.stream(keys.root(study.draw), "sample"),
+            trained.model,
             params,
             prompt,
             study.length,
             temperature,
         )
     )
-    return vocabulary.decode(draw(params, np.float32(study.temperature)))
-
-
-def _settings(folder) -> dict:
-    manifest = run.manifest(folder)
-    if manifest["name"] != apoptosis_train.NAME:
-        raise run.Refused(
-            f"--checkpoint={folder} is a run of {manifest['name']}, not of {apoptosis_train.NAME}"
-        )
-    return manifest["settings"]
-
-
-def _parameters(folder, model):
-    """Those of the lowest validation loss, as of the run's last chunk that is whole."""
-    stored = sorted((folder / "results").glob("*.parquet"))
-    if not stored:
-        raise run.Refused(f"--checkpoint={folder} has no checkpoint yet")
-    try:
-        params = storage.load_tree(folder / "checkpoints" / stored[-1].stem)["best"]
-    except storage.Damaged as error:
-        raise run.Refused(f"{error}: the command that made the run mends it") from error
-    expected = jax.eval_shape(lambda key: transformer.initial(key, model), jax.random.key(0))
-    apoptosis_course.require_like(params, expected)
-    return params
+    return trained.vocabulary.decode(draw(trained.params, np.float32(study.temperature)))
 
 
 if __name__ == "__main__":

@@ -345,6 +345,7 @@ def test_a_divergence_is_told_and_makes_its_arm_unknown():
         ({"settings": ("redo.interval=2.5",)}, "redo.interval must be a whole number of at least"),
         ({"settings": ("random.rate=2",)}, r"random.rate must be a number in \[0, 1\], got '2'"),
         ({"settings": ("redo.threshold=x",)}, "redo.threshold must be a number of at least 0"),
+        ({"settings": ("redo.threshold=inf",)}, "redo.threshold must be a number of at least 0"),
         ({"settings": ("redo.speed=1",)}, "settings must be recipe.setting=value, with one of"),
         ({"settings": ("speed",)}, "settings must be recipe.setting=value, .* got 'speed'"),
     ],

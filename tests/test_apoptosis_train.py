@@ -229,7 +229,7 @@ def test_flags_change_the_preset():
 
 def test_a_sample_goes_on_from_the_prompt_and_depends_on_its_seed(finished, monkeypatch):
     ask = Sample(checkpoint=str(finished), length=12, prompt="The ")
-    first, other = (apoptosis_sample.write_on(dataclasses.replace(ask, seed=s)) for s in (0, 1))
+    first, other = (apoptosis_sample.write_on(dataclasses.replace(ask, draw=d)) for d in (0, 1))
     assert len(first) == len(other) == 12
     assert first != other
     assert set(first + other) <= set(TINY.subject().vocabulary.symbols)
@@ -248,6 +248,11 @@ def test_what_cannot_be_sampled_from_is_refused(finished, tmp_path):
     ask = Sample(checkpoint=str(finished), length=1)
     with pytest.raises(run.Refused, match=r"--prompt: the vocabulary of \d+ symbols has no '本'"):
         apoptosis_sample.write_on(dataclasses.replace(ask, prompt="a本"))
+    apoptosis_sample.write_on(dataclasses.replace(ask, seed=TINY.seed))
+    with pytest.raises(run.Refused, match="--seed=1 was not trained, only 0 was: --draw is"):
+        apoptosis_sample.write_on(dataclasses.replace(ask, seed=1))
+    with pytest.raises(run.Refused, match="--arm=functional has no meaning for a run of apoptosis"):
+        apoptosis_sample.write_on(dataclasses.replace(ask, arm="functional"))
     with pytest.raises(run.Refused, match="is not the manifest of a run"):
         apoptosis_sample.write_on(dataclasses.replace(ask, checkpoint=str(tmp_path)))
     wider = edited(finished, tmp_path / "wider", width=64)

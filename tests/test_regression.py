@@ -128,7 +128,10 @@ def test_a_task_may_be_cut_short():
 # The learner
 
 
-@pytest.mark.parametrize(("activation", "gain"), [("relu", 2**0.5), ("tanh", 5 / 3)])
+@pytest.mark.parametrize(
+    ("activation", "gain"),
+    [("relu", 2**0.5), ("tanh", 5 / 3), ("elu", 2**0.5), ("swish", 2**0.5)],
+)
 def test_initial_weights_are_uniform_within_their_bounds(activation, gain):
     network = regression.Network(activation)
     many = jax.vmap(lambda key: regression.weights(key, network))
@@ -147,6 +150,11 @@ def in_numpy(params, x, y, rate, activation, decay=0.0):
         "tanh": (np.tanh, lambda z: 1 - np.tanh(z) ** 2),
         "sigmoid": (expit, lambda z: expit(z) * expit(-z)),
         "leaky_relu": (lambda z: np.where(z > 0, z, z / 100), lambda z: np.where(z > 0, 1, 0.01)),
+        "elu": (
+            lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
+            lambda z: np.exp(np.minimum(z, 0)),
+        ),
+        "swish": (lambda z: z * expit(z), lambda z: expit(z) * (1 + z * expit(-z))),
     }[activation]
     w, b, v, c = (
         np.asarray(params[layer][name], np.float64)
