@@ -274,9 +274,12 @@ def _speed(found) -> Finding:
     )
     device = f"{found.times['devices'][-1]} × {found.times['device'][-1]}"
     compute = found.experiment.subject.compute
+    interval = found.experiment.interval
+    within = [arm.name for arm in found.experiment.arms if arm.pace(interval) is None]
+    apart = f"{', '.join(within)} act at every step, within training." if within else ""
     return Finding(
         "What does it cost?",
         f"{found.rate():,.0f} tokens a second over all networks, events and evidence included, on "
         f"{device} in {compute}. Updates alone, measured apart, in training steps of as many "
-        f"networks: {told or 'not measured'}.",
+        f"networks: {told or 'not measured'}. {apart}".strip(),
     )

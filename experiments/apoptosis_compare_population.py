@@ -84,10 +84,6 @@ class Population(Networks):
             calls.append((self._compared, state.params, state.params, quiet))
         _at_once(calls)
 
-    def ready_events(self, state: State, seeds) -> None:
-        """Compiles the programs of all families' events."""
-        _at_once([(self.event, i, state, seeds) for i in range(len(self.families))])
-
     def _train(self, state, seeds, compile_only=False):
         """A tick: the state, and `(losses [L, A, S], changes [A, S], Events of the restless)`."""
         out, specs = (STATE, (LATER, SPREAD, SPREAD)), (STATE, SEEDS)

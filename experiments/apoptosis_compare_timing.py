@@ -1,7 +1,9 @@
 """What an event costs: the updates of each family of arms, without the training.
 
 Evidence is made up, old enough for every recipe to act on it: an update's time does not depend on
-the numbers. Arms of a family share a program, and so its time.
+the numbers. Arms of a family share a program, and so its time. Families that act at every step are
+left out: they do so inside the training program, where a step of theirs has not the price of a
+program of its own.
 """
 
 import time
@@ -19,13 +21,15 @@ REPEATS = 4  # after the first; their median counts
 
 
 def measure(population: Population) -> list[dict]:
-    """Rows of the table `times`: seconds that one update of so many networks takes, by arm."""
+    """Rows of the table `times`: seconds that one update of so many networks takes, by arm that
+    acts at intervals."""
     seeds = population.padded(np.array([population.experiment.subject.seed]))
     state, seeds = _aged(population.start(seeds)), jnp.uint32(seeds)
-    population.ready_events(state, seeds)
+    population.ready(state, seeds)
     rows = []
-    for i, family in enumerate(population.families):
-        pace, after, seconds = population.pace(i), state, []
+    for i in population.calm:
+        family, pace = population.families[i], population.pace(i)
+        after, seconds = state, []
         for _ in range(REPEATS + 1):
             start = time.monotonic()
             after, _ = jax.block_until_ready(population.event(i, after, seeds))
