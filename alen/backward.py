@@ -25,6 +25,7 @@ import numpy as np
 from alen import blocks, tokeniser
 
 POOLS = ("mean", "least")
+BLIND = 4  # of so many questions one is learnt without its answer
 
 
 class Backward(nn.Module):
@@ -52,8 +53,8 @@ class Backward(nn.Module):
                 f"{questions.shape[1]} and {answers.shape[1]}"
             )
         with blocks.precision(self.compute):
-            table = blocks.Table(self.symbols, width, dtype, name="embedding")
-            places = blocks.Table(length, width, dtype, name="position").first(length)
+            table = blocks.Table(self.symbols, width, dtype, scaled=True, name="embedding")
+            places = blocks.Table(length, width, dtype, scaled=True, name="position").first(length)
             stack = blocks.Stack(self.shape, self.compute, name="stack")
             h = stack(table(tokens) + places, tokens != tokeniser.PAD)[:, : self.question]
             logits = nn.Dense(self.symbols, dtype=dtype, name="head")(h)
@@ -132,19 +133,19 @@ def draw_part(key, parts) -> jax.Array:
     return jnp.take_along_axis(parts, choice[:, None, None], axis=1)[:, 0]
 
 
-def loss(backward: Backward, params, questions, part, answers, right) -> jax.Array:
-    """Mean of -log p of hidden tokens in nats, once with right answers and once with hidden ones.
+def loss(backward: Backward, params, questions, part, truth, answerable) -> jax.Array:
+    """Mean of -log p of hidden tokens in nats, beside the true answers and beside hidden ones.
 
-    `part [B, S]`. Wrong answers (`right [B]` False) teach the blind half alone: what a part looks
-    like beside the rest. That the check rejects wrong answers is thereby never trained, and what
-    it achieves is its own.
+    `part [B, S]`, `truth [B, A]`. Answers are hidden of every fourth question: what a part looks
+    like beside the rest is soon learnt, and it is all that those teach that are not `answerable
+    [B]`. That the check rejects wrong answers is never trained, and what it achieves is its own.
     """
     hidden = part & (questions != tokeniser.PAD)
-    twice = lambda x: jnp.concatenate([x, x])
-    both = jnp.concatenate([answers, hide_answers(answers)])
-    logits = backward.apply(params, twice(questions), twice(hidden), both)
-    weight = jnp.concatenate([hidden & right[:, None], hidden]).astype(jnp.float32)
-    surprise = -_log_likelihood(logits, twice(questions))
+    with_blind = lambda x: jnp.concatenate([x, x[::BLIND]])
+    told = jnp.concatenate([truth, hide_answers(truth[::BLIND])])
+    logits = backward.apply(params, with_blind(questions), with_blind(hidden), told)
+    weight = jnp.concatenate([hidden & answerable[:, None], hidden[::BLIND]]).astype(jnp.float32)
+    surprise = -_log_likelihood(logits, with_blind(questions))
     return (weight * surprise).sum() / jnp.maximum(weight.sum(), 1.0)
 
 

@@ -37,9 +37,10 @@ class Correctness(nn.Module):
         with blocks.precision(self.compute):
             thoughts = jnp.concatenate([initial, thought, initial * thought], -1).astype(dtype)
             summary = nn.Dense(width, dtype=dtype, name="thoughts")(thoughts)[:, None]
-            words = blocks.Table(self.symbols, width, dtype, name="embedding")(answers)
-            places = blocks.Table(self.length, width, dtype, name="position").first(self.length)
-            h = jnp.concatenate([summary, words + places], axis=1)
+            table = blocks.Table(self.symbols, width, dtype, scaled=True, name="embedding")
+            places = blocks.Table(self.length, width, dtype, scaled=True, name="position")
+            words = table(answers) + places.first(self.length)
+            h = jnp.concatenate([summary, words], axis=1)
             mask = jnp.pad(answers != tokeniser.PAD, ((0, 0), (1, 0)), constant_values=True)
             context = nn.Dense(width, dtype=dtype, name="memory")(memory.astype(dtype))
             stack = blocks.Stack(self.shape, self.compute, cross=True, name="stack")

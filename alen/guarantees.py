@@ -131,6 +131,24 @@ def grid(margins, points=8) -> np.ndarray:
     return np.array(list(itertools.product(*axes)))
 
 
+def typical(margins, right, share=0.001) -> np.ndarray:
+    """Thresholds `[C]`, each just below the margins of all but a `share` of the *right* ones among
+    tuning answers `[M, C]`; minus infinity if none is right.
+
+    No guarantee needs them. But where few tuning answers are wrong, lenient thresholds serve as
+    well as strict ones, and below these an answer is like none that is known to be right. What
+    questions of another kind bring about is caught, at the price of a `share` of the right answers
+    for each check.
+    """
+    margins = _margins(margins)
+    right = selective.booleans("right", right, len(margins))
+    if not 0 <= share < 1:
+        raise ValueError(f"share must lie in [0, 1), got {share}")
+    if not right.any():
+        return np.full(margins.shape[1], -np.inf)
+    return np.nextafter(np.quantile(margins[right], share, axis=0, method="lower"), -np.inf)
+
+
 def promising(candidates, margins, right, alpha, risk="false_verify") -> np.ndarray:
     """Candidates `[G, C]` by their p values on *tuning* answers, lowest first: an order in which
     fixed-sequence testing of the calibration answers gets far; equal ones by verified answers."""

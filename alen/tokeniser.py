@@ -16,17 +16,29 @@ SPECIAL = ("<pad>", "<bos>", "<eos>", "<mask>", "<sep>")
 PAD, BOS, EOS, MASK, SEP = range(len(SPECIAL))
 
 
+_ABOVE, _MOST = 0x100000, 0xFFFF  # characters of private use, and how many there are
+_SURROGATES = 0xD800
+
+
 class Arrays:
     """What all tokenisers share; each adds `size`, `split`, `encode` and `join`."""
 
     def batch(self, texts: Sequence[str], length: int) -> np.ndarray:
         """`[N, T = length]` int32, padded on the right. Raises ValueError for too long a text."""
-        return _pad([self.encode(text) for text in texts], texts, length)
+        return _pad(*self._flat(texts), texts, length)
 
     def answers(self, texts: Sequence[str | None], length: int) -> np.ndarray:
         """As `batch`, but every text ends with EOS; None (no answer) is a row of PAD alone."""
-        rows = [[] if text is None else [*self.encode(text), EOS] for text in texts]
-        return _pad(rows, texts, length)
+        tokens, sizes = self._flat([text or "" for text in texts])
+        known = np.fromiter((text is not None for text in texts), bool, len(texts))
+        tokens = np.insert(tokens, np.cumsum(sizes)[known], EOS)
+        return _pad(tokens, sizes + known, texts, length)
+
+    def _flat(self, texts):
+        """The ids of all texts one behind the other, and how many are of each."""
+        rows = [self.encode(text) for text in texts]
+        sizes = np.fromiter(map(len, rows), np.int64, len(rows))
+        return np.fromiter(itertools.chain.from_iterable(rows), np.int32, sizes.sum()), sizes
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids` up to the first EOS; PAD and BOS show nothing."""
@@ -34,17 +46,42 @@ class Arrays:
         return self.join([token for token in kept if token not in (PAD, BOS)])
 
 
-def _pad(rows, texts, length):
-    sizes = np.fromiter(map(len, rows), np.int64, len(rows))
-    if len(rows) and sizes.max() > length:
+def _spaced(symbol):
+    return symbol.split() != [symbol]
+
+
+def _pad(tokens, sizes, texts, length):
+    if len(sizes) and sizes.max() > length:
         longest = int(sizes.argmax())
         raise ValueError(
             f"a text must have at most {length} tokens, got {sizes[longest]}: {texts[longest]!r}"
         )
-    padded = np.full((len(rows), length), PAD, np.int32)
-    tokens = itertools.chain.from_iterable(rows)
-    padded[np.arange(length) < sizes[:, None]] = np.fromiter(tokens, np.int32, sizes.sum())
+    padded = np.full((len(sizes), length), PAD, np.int32)
+    padded[np.arange(length) < sizes[:, None]] = tokens
     return padded
+
+
+class _Coded(dict):
+    """Word → its symbols, a character each: letters themselves, others `_ABOVE` and their id."""
+
+    def __init__(self, ids, letters):
+        super().__init__({symbol: chr(_ABOVE + i) for symbol, i in ids.items() if i <= _MOST})
+        self["\n"] = chr(_ABOVE + PAD)
+        self._letters, codes = letters, [ord(letter) for letter in letters]
+        self._table = np.zeros(max(codes, default=0) + 1, np.int32)
+        self._table[codes] = [ids[letter] for letter in letters]
+
+    def __missing__(self, word):
+        if word.strip(self._letters):
+            raise KeyError(word)
+        return word
+
+    def read(self, words) -> np.ndarray:
+        """The ids of all words, one behind the other, a line's end as PAD."""
+        text = "".join(map(self.__getitem__, words))
+        codes = np.frombuffer(text.encode("utf-32-le"), np.uint32).astype(np.int32)
+        letters = codes < _ABOVE
+        return np.where(letters, self._table[np.where(letters, codes, 0)], codes - _ABOVE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,11 +116,34 @@ class Tokeniser(Arrays):
         longest_first = sorted(self.symbols, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first)))
 
+    @functools.cached_property
+    def _whole(self):
+        """The symbols, where white space can but separate them: then words are cut one by one."""
+        return frozenset() if any(map(_spaced, self.symbols)) else frozenset(self.symbols)
+
+    @functools.cached_property
+    def _letters(self):
+        """Symbols of one character, as a text; none where a longer one is made of them alone."""
+        letters = "".join(s for s in self._whole if len(s) == 1 and ord(s) < _SURROGATES)
+        longer = [symbol for symbol in self._whole if len(symbol) > 1]
+        return letters if all(symbol.strip(letters) for symbol in longer) else ""
+
     def split(self, text: str) -> list[str]:
         """The symbols of `text`. Raises ValueError that names the piece it cannot read."""
-        pieces = text.split()
-        if all(piece in self._ids for piece in pieces) and " " not in self._ids:
-            return pieces
+        words, whole = text.split(), self._whole
+        if all(map(whole.__contains__, words)):
+            return words
+        pieces = []
+        for word in words:
+            if word in whole:
+                pieces.append(word)
+            elif not word.strip(self._letters):  # of letters alone
+                pieces += word
+            else:
+                return self._searched(text)
+        return pieces
+
+    def _searched(self, text):
         pieces = self._pattern.findall(text)
         if sum(map(len, pieces)) < len(text):
             rest = [gap for gap in self._pattern.split(text) if gap.strip()]
@@ -96,6 +156,23 @@ class Tokeniser(Arrays):
     def encode(self, text: str) -> list[int]:
         ids = self._ids
         return [ids[piece] for piece in self.split(text)]
+
+    @functools.cached_property
+    def _coded(self):
+        return _Coded({s: i for s, i in self._ids.items() if s in self._whole}, self._letters)
+
+    def _flat(self, texts):
+        # All at once as one text, where its words are symbols or made of letters.
+        words = "\n".join(texts).replace("\n", " \n ").split(" ")
+        try:
+            tokens = self._coded.read(words)
+        except KeyError:
+            return super()._flat(texts)
+        ends = np.flatnonzero(tokens == PAD)
+        if len(ends) != len(texts) - 1:  # a text of several lines
+            return super()._flat(texts)
+        sizes = np.diff(ends, prepend=-1, append=len(tokens)) - 1
+        return tokens[tokens != PAD], sizes
 
     def join(self, ids: Sequence[int]) -> str:
         return self.separator.join((*SPECIAL, *self.symbols)[i] for i in ids)

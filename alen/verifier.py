@@ -165,14 +165,14 @@ def mixture(key, truth, near, sampled, sampled_right, answerable, shares=(0.25, 
     return answers, answerable & (is_true | (~is_near & sampled_right))
 
 
-def losses(key, verifier: Verifier, params: Params, asked: Asked, right) -> Info:
-    """Both losses on answers that are `right [B]` or not; one part of each question is hidden."""
+def losses(key, verifier: Verifier, params: Params, asked: Asked, right, truth, answerable) -> Info:
+    """Both losses: of answers that are `right [B]` or not, and of one hidden part of each question
+    beside the `truth [B, A]`, where it is `answerable [B]`."""
     part = backward.draw_part(key, asked.parts)
+    given = (params.backward, asked.questions, part, truth, answerable)
     return Info(
         correctness.loss(logits(verifier, params, asked), right),
-        backward.loss(
-            verifier.backward, params.backward, asked.questions, part, asked.answers, right
-        ),
+        backward.loss(verifier.backward, *given),
     )
 
 
@@ -182,6 +182,14 @@ def start(key, verifier: Verifier, optimiser: optax.GradientTransformation, aske
     return State(params, optimiser.init(params))
 
 
+def taught(state: State, words: jax.Array) -> State:
+    """A verifier before its first step that knows the symbols as the model does: both networks'
+    embeddings are copies of `words [..., V, D]`. What the model has found out about its symbols,
+    such as the circle on which numbers modulo a prime lie, need not be found again."""
+    known = lambda own: {"params": own["params"] | {"embedding": {"embedding": jnp.copy(words)}}}
+    return state._replace(params=Params(*map(known, state.params)))
+
+
 def step(
     key,
     verifier: Verifier,
@@ -189,13 +197,16 @@ def step(
     state: State,
     asked: Asked,
     right,
+    truth,
+    answerable,
 ) -> tuple[State, Info]:
-    """One step of both networks on answers that are `right [B]` or not. The networks share
-    nothing, so that the sum of their losses trains each as if it were alone (but for an optimiser
-    that clips or scales all gradients together). The model's own arrays get no gradient."""
+    """One step of both networks, see `losses`. The networks share nothing, so that the sum of
+    their losses trains each as if it were alone (but for an optimiser that clips or scales all
+    gradients together). The model's own arrays get no gradient."""
 
     def total(params):
-        info = losses(key, verifier, params, jax.lax.stop_gradient(asked), right)
+        seen = jax.lax.stop_gradient(asked)
+        info = losses(key, verifier, params, seen, right, truth, answerable)
         return info.correctness + info.backward, info
 
     gradient, info = jax.grad(total, has_aux=True)(state.params)

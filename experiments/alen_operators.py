@@ -96,9 +96,7 @@ def publish(experiment: Experiment, study: OperatorStudy, folder: pathlib.Path) 
     found = analysis.Found(experiment, run.read(folder, "results"))
     storage.write_csv(folder / "summary.csv", analysis.summary(found))
     tests = analysis.tested(found)
-    manifest = run.manifest(folder)
-    facts = {name: manifest[name] for name in ("device", "python", "commit", "started", "seconds")}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    facts = run.facts(folder)
     facts |= {field.name: str(getattr(study, field.name)) for field in dataclasses.fields(study)}
     said = analysis.findings(found, tests)
     page = report.Report(

@@ -14,7 +14,8 @@ from experiments import alen_configuration
 
 class Recipe(NamedTuple):
     """Steps of the organism and the verifier, steps between measurements, AdamW's weight decay,
-    questions held at a time, and `usual` settings by the names of `alen_configuration`."""
+    questions held at a time, `usual` settings by the names of `alen_configuration`, and the
+    verifier's rate (0: the organism's) and weight decay."""
 
     steps: int
     check_steps: int
@@ -22,6 +23,8 @@ class Recipe(NamedTuple):
     weight_decay: float
     pool: int = 2**14
     usual: Mapping = {}
+    check_rate: float = 0.0
+    check_decay: float = 0.1
 
     def taken(self, given: Mapping) -> dict:
         """The numbers that are no settings, with those `given` in place of ours (None: ours)."""
@@ -37,19 +40,30 @@ SIZES = {
 # Strong decay is what makes sums modulo a prime grok soon (Power et al. 2022).
 TASKS = {
     ("tiny", "modular"): Recipe(
-        2500, 800, 500, 1.0, usual={"learning_rate": 2e-3, "batch_size": 256}
+        2500,
+        800,
+        500,
+        1.0,
+        usual={"learning_rate": 2e-3, "batch_size": 256},
+        check_rate=3e-3,
+        check_decay=0.3,
     ),
     ("small", "modular"): Recipe(
-        6000, 3000, 1000, 1.0, usual={"learning_rate": 2e-3, "batch_size": 512}
+        6000,
+        1500,
+        500,
+        1.0,
+        usual={"learning_rate": 2e-3, "batch_size": 512},
+        check_decay=0.3,
     ),
     # Of few questions all is learnt by heart, of many the rule; what is applied again and again
     # is learnt by an encoder that is.
     ("small", "addition"): Recipe(
-        12_000,
-        4000,
-        1000,
+        5000,
+        2000,
+        500,
         0.1,
-        2**17,
+        2**16,
         {"learning_rate": 2e-3, "batch_size": 1024, "attend_question": True},
     ),
     ("small", "lookup"): Recipe(

@@ -62,6 +62,8 @@ class Train(alen_configuration.Sized):
     check_steps: int | None = cli.field(None, "steps of the verifier; likewise")
     evaluate_every: int | None = cli.field(None, "steps between two measurements; likewise")
     weight_decay: float | None = cli.field(None, "of AdamW; likewise")
+    check_rate: float | None = cli.field(None, "the verifier's learning rate; likewise")
+    check_decay: float | None = cli.field(None, "the verifier's weight decay; likewise")
     warmup: int = cli.field(50, "steps in which the rate rises")
     pool: int | None = cli.field(None, "training questions that are held at a time; likewise")
     renew: int = cli.field(4, "measurements after which others are drawn, where there are more")
@@ -141,12 +143,10 @@ def write(subject: Subject, out: pathlib.Path) -> pathlib.Path:
     folder = run.execute(alen_train_course.plan(subject, out, NAME), out)
     found = alen_train_found.Found.read(folder, subject)
     storage.write_csv(folder / "summary.csv", found.summary())
-    manifest = run.manifest(folder)
-    facts = {name: value for name, value in manifest["settings"].items() if name != "task"}
-    told = {n: v for n, v in manifest["settings"]["task"].items() if n != "lines"}
-    facts = {"task": ", ".join(f"{n} {v}" for n, v in told.items()), **facts}
-    facts |= {name: manifest[name] for name in ("device", "python", "commit", "started")}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    settings = run.manifest(folder)["settings"]
+    told = {n: v for n, v in settings["task"].items() if n != "lines"}
+    task = ", ".join(f"{n} {v}" for n, v in told.items())
+    facts = {**settings, "task": task, **run.facts(folder)}
     page = report.Report(TITLE, QUESTION, facts=facts, **found.parts())
     report.write(folder, page)
     for headline, sentence in page.findings:

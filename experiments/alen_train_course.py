@@ -185,8 +185,10 @@ def certify(
     tuning: Evidence, calibration: Evidence, alpha: float, delta: float, least=LEAST
 ) -> guarantees.Guarantee:
     """Thresholds of one seed (margins `[N, C]`): candidates and their order from tuning answers,
-    none more lenient than `least`, tested on calibration answers by Learn-then-Test."""
-    candidates = np.maximum(guarantees.grid(tuning.margins), np.asarray(least))
+    none more lenient than `least` nor than is `typical` of right ones, tested on calibration
+    answers by Learn-then-Test."""
+    lowest = np.maximum(guarantees.typical(tuning.margins, tuning.right), least)
+    candidates = np.maximum(guarantees.grid(tuning.margins), lowest)
     candidates = np.unique(candidates, axis=0)
     order = (candidates, tuning.margins, tuning.right, alpha)
     return guarantees.learn_then_test(
@@ -275,7 +277,7 @@ def flat(state: State) -> dict:
 
 def restore(trainer: Trainer, stored: dict) -> State:
     """The state of a checkpoint. Refuses one of another configuration, naming what differs."""
-    expected, tree = jax.tree_util.tree_flatten_with_path(jax.eval_shape(trainer.start))
+    expected, tree = jax.tree_util.tree_flatten_with_path(trainer.shapes)
     shape = lambda leaf: "missing" if leaf is None else (*leaf.shape, str(leaf.dtype))
     for path, leaf in expected:
         name = _path(path)
@@ -283,7 +285,7 @@ def restore(trainer: Trainer, stored: dict) -> State:
         if have != want:
             raise run.Refused(f"the checkpoint is of another config: {name} is {have}, not {want}")
     leaves = [stored[_path(path)] for path, _ in expected]
-    return jax.device_put(jax.tree_util.tree_unflatten(tree, leaves), trainer.per_seed)
+    return jax.tree_util.tree_unflatten(tree, leaves)
 
 
 def _path(path) -> str:

@@ -41,15 +41,17 @@ def draw(subject: Subject, roots, name: tuple) -> Pool:
         chosen.append((keys.stream(key, "arrays"), known, unknown))
     # Of one shape: where there are few questions, one seed may have found more than another.
     most = [min(map(len, own)) for own in list(zip(*chosen, strict=True))[1:]]
-    rank = lambda example: task.level(example.question)
     prepare = functools.partial(
         alen_train_questions.reworded, task=task, wordings=2 * subject.surfaces
     )
     each, ends = [], []
     for key, known, unknown in chosen:
-        known = sorted(known[: most[0]], key=rank)
+        known = known[: most[0]]
+        levels = np.array([task.level(example.question) for example in known])
+        order = np.argsort(levels, kind="stable")
+        known = [known[i] for i in order]
         each.append(prepare(key, chosen=known + unknown[: most[1]]))
-        ends.append(np.append(1 + np.flatnonzero(np.diff([*map(rank, known)])), len(known)))
+        ends.append(np.append(1 + np.flatnonzero(np.diff(levels[order])), len(known)))
     parts = max(one.spans.shape[1] for one in each)
     each = [one._replace(spans=alen_train_questions.widen(one.spans, parts)) for one in each]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *each)

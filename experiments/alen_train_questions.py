@@ -4,6 +4,7 @@ Shapes: `N` examples, `S` and `A` tokens of a question and an answer, `P` parts,
 """
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from alen import tasks
+from alen.tasks import draws
 from experiments import alen_configuration
 from experiments.lab import keys
 
@@ -78,52 +80,71 @@ def mixture(
     unknown = examples(keys.stream(key, "unknown"), task, tasks.UNANSWERABLE, split, most)
     # Of n in all, a binomial number has no answer, as if each had been drawn by itself.
     total = min(most, int(len(known) / (1 - unanswerable)))
-    count = tasks.base.generator(keys.stream(key, "count")).binomial(total, unanswerable)
-    order = tasks.base.generator(keys.stream(key, "order"))
+    count = draws.generator(keys.stream(key, "count")).binomial(total, unanswerable)
+    order = draws.generator(keys.stream(key, "order"))
     pick = lambda rows, number: [rows[i] for i in order.permutation(len(rows))[:number]]
     return pick(known, total - count) + pick(unknown, count)
 
 
 def prepare(key, task: tasks.Task, chosen: Sequence[tasks.Example], surfaces: int = 2) -> Questions:
     """The arrays of the `chosen` examples, with so many other surfaces of each."""
-    asked, answers = tasks.arrays(task, chosen)
     texts = [example.question for example in chosen]
+    answers, read = [example.answer for example in chosen], task.readings(texts)
     others = [
-        task.tokeniser.batch(
-            task.perturbations(keys.stream(key, "surface", number), texts), task.question_length
-        )
-        for number in range(surfaces)
+        task.reworded(keys.stream(key, "surface", number), read)[0] for number in range(surfaces)
     ]
-    near = task.near_misses(keys.stream(key, "near"), chosen)
-    return Questions(
-        asked,
-        answers,
-        spans(task, texts),
-        np.stack(others, 1) if others else np.zeros((len(texts), 0, asked.shape[1]), np.int32),
-        task.tokeniser.answers(near, task.answer_length),
-    )
+    return _arrays(key, task, texts, answers, read, others)
 
 
 def reworded(key, task: tasks.Task, chosen: Sequence[tasks.Example], wordings: int) -> Questions:
     """The `chosen` examples, and behind them all of them again in so many other wordings, each as
     an example of its own."""
-    rows = list(chosen)
+    texts = [example.question for example in chosen]
+    answers, read = [example.answer for example in chosen], task.readings(texts)
+    fillers, bare = list(read.fillers), list(read.bare)
     for number in range(wordings):
-        texts = [example.question for example in chosen]
-        others = task.perturbations(keys.stream(key, "wording", number), texts)
-        rows += [e._replace(question=text) for e, text in zip(chosen, others, strict=True)]
-    return prepare(keys.stream(key, "rows"), task, rows, surfaces=0)
+        more, own = task.reworded(keys.stream(key, "wording", number), read)
+        texts, fillers, bare = texts + more, fillers + own.fillers, bare + own.bare
+    every = read._replace(fillers=fillers, bare=bare)
+    return _arrays(keys.stream(key, "rows"), task, texts, answers, every)
+
+
+def _arrays(key, task, texts, answers, read, others=()):
+    """`texts` are one after the other in several wordings, all of them with these `answers`."""
+    encode = lambda rows: task.tokeniser.batch(rows, task.question_length)
+    asked, times = encode(texts), len(texts) // max(len(answers), 1)
+    said = np.tile(task.tokeniser.answers(answers, task.answer_length), (times, 1))
+    others = [encode(rows) for rows in others]
+    return Questions(
+        asked,
+        said,
+        _spans(task, read),
+        np.stack(others, 1) if others else np.zeros((len(texts), 0, asked.shape[1]), np.int32),
+        task.missed(keys.stream(key, "near"), read.bare, answers * times, said),
+    )
 
 
 def spans(task: tasks.Task, texts: Sequence[str]) -> np.ndarray:
     """`[N, P, 2]`: the parts of each question, filled up with empty ones. P is a power of two, so
     that few programs serve all questions."""
-    found = np.zeros((len(texts), 2 * task.question_length, 2), np.int32)
-    for row, text in zip(found, texts, strict=True):
-        for place, part in enumerate(task.parts(text)):
-            row[place] = part
-    most = max(1, int((found[..., 1] > found[..., 0]).sum(1).max(initial=1)))
-    return found[:, : 1 << (most - 1).bit_length()]
+    return _spans(task, task.readings(texts))
+
+
+def _spans(task, read):
+    # Bare questions are often the same.
+    places = {bare: place for place, bare in enumerate(dict.fromkeys(read.bare))}
+    ends, sizes = [], []
+    for bare in places:
+        own = task.parts(bare)
+        sizes.append(len(own))
+        ends += itertools.chain.from_iterable(own)
+    most = 1 << (max(1, *sizes) - 1).bit_length() if sizes else 1
+    found = np.zeros((len(places), most, 2), np.int32)
+    there = np.arange(most) < np.array(sizes, np.int64)[:, None]
+    found[there] = np.array(ends, np.int32).reshape(-1, 2)
+    rows = np.fromiter(map(places.__getitem__, read.bare), np.int64, len(read.bare))
+    shifts = (np.array(read.fillers, np.int32) % 2)[:, None, None]
+    return found[rows] + np.where(there[rows][..., None], shifts, 0)
 
 
 def parts(spans, length: int):

@@ -1,6 +1,7 @@
 """What an organism and its verifier are trained on, and for how long: everything static."""
 
 import dataclasses
+import functools
 import math
 
 import optax
@@ -15,11 +16,13 @@ from experiments.lab import keys
 class Subject:
     """What is trained on what, and for how long. Raises ValueError for what cannot be.
 
-    `steps` of the organism, in which its rate is held for a share `hold` and then falls to a
-    `final_share` of it as a cosine, and `check_steps` of the verifier; every `evaluate_every` steps
-    something is measured. Of the training split, `pool` questions a seed are held at a time; where
-    there are more, others are drawn after every `renew` measurements. Of a batch, a share
-    `unanswerable` has no answer and a share `perturbed` stands in one of `surfaces` other wordings.
+    `steps` of the organism and `check_steps` of the verifier, in which the rate is held for a share
+    `hold` and then falls to a `final_share` of it as a cosine; weights decay by `weight_decay` and
+    `check_decay`, and the verifier's rate is `check_rate` (0: the organism's). Every
+    `evaluate_every` steps something is measured. Of the training split, `pool` questions a seed are
+    held at a time; where there are more, others are drawn after every `renew` measurements. Of a
+    batch, a share `unanswerable` has no answer and a share `perturbed` stands in one of `surfaces`
+    other wordings.
     `perturbations` of a thought at the relative `radius` and `surfaces` wordings make up the
     stability check. At most `held_out` questions of a kind are asked in the end, and thresholds are
     certified for the level `alpha` with confidence 1 - `delta`.
@@ -34,6 +37,8 @@ class Subject:
     pool: int = 2**14
     renew: int = 4
     weight_decay: float = 0.1
+    check_rate: float = 0.0
+    check_decay: float = 0.1
     warmup: int = 50
     hold: float = 0.7
     final_share: float = 0.1
@@ -64,7 +69,7 @@ class Subject:
                 raise ValueError(
                     f"{name} must lie strictly between 0 and 1, got {getattr(self, name)}"
                 )
-        for name in ("weight_decay", "warmup", "noise", "surfaces"):
+        for name in ("weight_decay", "check_rate", "check_decay", "warmup", "noise", "surfaces"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
@@ -84,7 +89,7 @@ class Subject:
         a = self.configuration.architecture
         shape = dataclasses.replace(a.encoder, layers=max(2, a.encoder.layers))
         sizes = (a.vocabulary, a.question, a.answer, shape, self.compute)
-        return verifier.Verifier(*sizes, self.perturbations, self.radius)
+        return verifier.Verifier(*sizes, self.perturbations, self.radius, pool="least")
 
     @property
     def learner(self) -> learner.Learner:
@@ -104,10 +109,11 @@ class Subject:
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
-        """Of the verifier: AdamW, its rate that of the organism."""
-        top = self.configuration.learning_rate
-        climb = optax.linear_schedule(top / max(self.warmup, 1), top, max(self.warmup - 1, 1))
-        return optax.adamw(climb, b2=0.98, weight_decay=self.weight_decay, mask=learner.decayed)
+        """Of the verifier: AdamW."""
+        top = self.check_rate or self.configuration.learning_rate
+        hyper = self.hyper._replace(learning_rate=top, decay_steps=self.check_steps)
+        rate = functools.partial(learner.rate, hyper)
+        return optax.adamw(rate, b2=0.98, weight_decay=self.check_decay, mask=learner.decayed)
 
     def stops(self, steps: int) -> list[int]:
         """The steps after which something is measured: every so many, and the last."""

@@ -5,6 +5,7 @@ import pathlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from alen import guarantees, presets, verify
 from experiments import alen_configuration, alen_train_course, alen_train_questions
@@ -33,6 +34,21 @@ def load(
     subject = restored(settings)
     if not 0 <= index < len(subject.seeds):
         raise run.Refused(f"--index must lie in [0, {len(subject.seeds) - 1}], got {index}")
+    tree = last(folder)
+    networks = alen_train_course.restore(Trainer(subject), tree["state"]).networks
+    try:
+        found = alen_train_course.guarantees_of(tree, subject, alpha, delta)[index]
+    except ValueError as error:
+        raise run.Refused(str(error)) from error
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf[index]), networks)
+    thresholds = verify.thresholds(found.thresholds)
+    return Trained(subject, subject.seeds[index], one, found, thresholds)
+
+
+def last(folder: pathlib.Path) -> dict:
+    """The last checkpoint of a finished run, as `alen_train_course` stores it, all seeds in it.
+
+    Raises run.Refused where the run is not finished."""
     stored = sorted((folder / "results").glob("*.parquet"))
     try:
         tree = storage.load_tree(folder / "checkpoints" / stored[-1].stem) if stored else {}
@@ -40,14 +56,7 @@ def load(
         raise run.Refused(f"{error}: the command that made the run mends it") from error
     if alen_train_questions.CALIBRATION not in tree:
         raise run.Refused(f"--checkpoint={folder} is not finished: the same command resumes it")
-    networks = alen_train_course.restore(Trainer(subject), tree["state"]).networks
-    try:
-        found = alen_train_course.guarantees_of(tree, subject, alpha, delta)[index]
-    except ValueError as error:
-        raise run.Refused(str(error)) from error
-    one = jax.tree.map(lambda leaf: leaf[index], networks)
-    thresholds = verify.thresholds(found.thresholds)
-    return Trained(subject, subject.seeds[index], one, found, thresholds)
+    return tree
 
 
 def _settings(folder) -> dict:

@@ -62,8 +62,9 @@ class Asked(NamedTuple):
 
 
 class Trainer:
-    """The programs of a subject. Seeds are spread over as many devices as divide their number;
-    of a single seed, the batch is, where the organism is not too small for that."""
+    """The programs of a subject. Seeds are spread over the devices, the last one repeated where
+    their number is not divisible: what comes out has only the real ones, on the host then. Of a
+    single seed, the batch is spread, where the organism is not too small for that."""
 
     def __init__(self, subject: Subject, devices=None, block: int | None = None):
         self.subject, self.model, self.checker = subject, subject.model, subject.checker
@@ -71,20 +72,46 @@ class Trainer:
         several = len(subject.seeds) > 1
         if not several and subject.configuration.architecture.dimension < SPREAD:
             devices = devices[:1]
-        divided = len(subject.seeds) if several else subject.configuration.batch
-        mesh = placement.mesh(devices[: math.gcd(divided, len(devices))])
+        if several:
+            each = -(-len(subject.seeds) // len(devices))
+            used = -(-len(subject.seeds) // each)
+        else:
+            each, used = 1, math.gcd(subject.configuration.batch, len(devices))
+        self.padding = each * used - len(subject.seeds) if several else 0
+        mesh = placement.mesh(devices[:used])
         self.devices, self.kind = mesh.size, mesh.devices.flat[0].device_kind
         self.block = block or BLOCK.get(jax.default_backend(), ON_ACCELERATORS)
         axes = (placement.AXIS,) if several else (None, placement.AXIS)
         self.spread = NamedSharding(mesh, PartitionSpec(*axes))
         self.whole = NamedSharding(mesh, PartitionSpec())
         self.per_seed = NamedSharding(mesh, PartitionSpec(*axes[:1]))
-        self.roots = jnp.stack([keys.root(seed) for seed in subject.seeds])
+        padded = subject.seeds + subject.seeds[-1:] * self.padding
+        self.roots = jnp.stack([keys.root(seed) for seed in padded])
         self._pools, self._compiled = {}, {}
 
     def start(self) -> State:
         """The state before the first step."""
-        return self._start(self.roots)
+        return self._real(self._start(self.roots))
+
+    @property
+    def shapes(self) -> State:
+        """Shapes and types of a state."""
+        real = lambda leaf: jax.ShapeDtypeStruct(
+            (len(self.subject.seeds), *leaf.shape[1:]), leaf.dtype
+        )
+        return jax.tree.map(real, jax.eval_shape(self._start, self.roots))
+
+    def put(self, tree):
+        """Leaves `[Z, ...]` on the devices, padded."""
+        fill = lambda leaf: np.pad(leaf, _behind(leaf, self.padding), "edge")
+        return jax.device_put(jax.tree.map(fill, tree) if self.padding else tree, self.per_seed)
+
+    def _real(self, tree, axis=0):
+        """Without what was padded."""
+        if not self.padding:
+            return tree
+        kept = (slice(None),) * axis + (slice(len(self.subject.seeds)),)
+        return jax.tree.map(lambda leaf: leaf[kept], jax.device_get(tree))
 
     @functools.cached_property
     def _start(self):
@@ -119,8 +146,9 @@ class Trainer:
         name = ("all", 0) if fixed else (phase, begin // every)
         if name not in self._pools:
             self._pools = {}  # the last one's memory is given back
-            drawn = alen_train_pools.draw(self.subject, self.roots, name)
-            parts = jax.device_put((drawn.questions, drawn.ends), self.per_seed)
+            roots = self.roots[: len(self.subject.seeds)]
+            drawn = alen_train_pools.draw(self.subject, roots, name)
+            parts = self.put((drawn.questions, drawn.ends))
             self._pools[name] = drawn._replace(questions=parts[0], ends=parts[1])
         return self._pools[name]
 
@@ -134,11 +162,16 @@ class Trainer:
         return self._run("organism", self._advance, state, pool, steps)
 
     def check(self, state: State, steps: int) -> tuple[State, verifier.Info, float]:
-        """So many steps of the verifiers, as `advance`; the organisms stay as they are."""
+        """So many steps of the verifiers, as `advance`; the organisms stay as they are, and before
+        the first step lend the verifiers their embeddings."""
+        if not int(state.checked[0]):
+            words = state.organism.params["table"]["embedding"]
+            state = state._replace(checks=verifier.taught(state.checks, words))
         pool = self.pool("verifier", int(state.checked[0]))
         return self._run("verifier", self._check, state, pool, steps)
 
     def _run(self, name, body, state, pool, steps):
+        state = self.put(state)
         arguments = (state, self.roots, pool.questions, pool.ends, pool.count)
         shape = (name, steps, pool.questions.spans.shape, pool.questions.questions.shape)
         if shape not in self._compiled:
@@ -147,7 +180,8 @@ class Trainer:
         jax.block_until_ready(state)
         begun = time.monotonic()
         state, info = jax.block_until_ready(self._compiled[shape](*arguments))
-        return state, info, time.monotonic() - begun
+        seconds = time.monotonic() - begun
+        return self._real(state), self._real(info, axis=1), seconds
 
     def _advance(self, state, roots, questions, ends, count, steps):
         hyper, step = self.subject.hyper, jax.vmap(self.subject.learner.step, (0, 0, 0, None))
@@ -179,7 +213,8 @@ class Trainer:
             )
             parts = alen_train_questions.parts(drawn.spans, drawn.questions.shape[-1])
             asked = verified.asked(drawn.questions, found, parts, told)
-            return verifier.step(learn, self.checker, self.subject.optimiser, checks, asked, right)
+            taken = (learn, self.checker, self.subject.optimiser, checks, asked)
+            return verifier.step(*taken, right, drawn.answers, answerable)
 
         def once(carry, _):
             checks, checked = carry
@@ -206,6 +241,7 @@ class Trainer:
         return self._blocks(self._ask, networks, questions)
 
     def _blocks(self, program, networks, questions):
+        networks = self.put(networks)
         found, size = [], len(questions.questions)
         count = -(-size // self.block)
         # Not with zeros: a question of PAD alone has no tokens to attend to.
@@ -214,7 +250,7 @@ class Trainer:
         for number in range(count):
             part = Questions(*(field[number] for field in parts))
             found.append(jax.tree.map(np.asarray, program(networks, part, np.uint32(number))))
-        whole = jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *found)
+        whole = self._real(jax.tree.map(lambda *leaves: np.concatenate(leaves, 1), *found))
         return jax.tree.map(lambda leaf: leaf[:, :size], whole)
 
     @functools.cached_property

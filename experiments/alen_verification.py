@@ -195,14 +195,11 @@ def _size(study):
 
 
 def _facts(folder, study):
-    manifest = run.manifest(folder)
-    names = ("device", "python", "commit", "started", "finished", "seconds")
-    facts = {name: manifest[name] for name in names}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    facts = run.facts(folder)
     facts |= {field.name: str(getattr(study, field.name)) for field in dataclasses.fields(study)}
     return facts | {
         label: ", ".join(f"{k} {v}" for k, v in settings.items())
-        for label, settings in manifest["settings"]["subjects"].items()
+        for label, settings in run.manifest(folder)["settings"]["subjects"].items()
     }
 
 

@@ -1,22 +1,27 @@
 """Training organisms with their verifiers and asking them: what the shell must know of the study.
 
-A chunk is one task and one seed. Of each answer its measures are stored, so that the analysis
-(`alen_verification_analysis`) needs no model.
+Organisms of a task are trained by runs of alen_train beside this one, which go on from their own
+checkpoints. A chunk here is one task and one seed that is asked. Of each answer its measures are
+stored, so that the analysis (`alen_verification_analysis`) needs no model.
 """
 
 import dataclasses
 import functools
 import pathlib
-import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
 from alen import tasks
-from experiments import alen_train_questions, alen_training, alen_verification_asking
+from experiments import (
+    alen_train_course,
+    alen_train_questions,
+    alen_trained,
+    alen_training,
+    alen_verification_asking,
+)
 from experiments.alen_train_subject import Subject
 from experiments.alen_verification_analysis import GUARDED, PERTURBED
 from experiments.alen_verification_methods import Answers
@@ -24,7 +29,7 @@ from experiments.lab import keys
 from experiments.shell import run
 
 STREAM = "alen_verification"
-SEEDS_AT_ONCE = 5  # on CPUs, vmapped: the unit of loss
+SEEDS_AT_ONCE = 5  # on CPUs, trained in one run
 PROPOSED = 512  # questions of which all candidates are decoded
 TABLES = ("results", "candidates", "operators")
 
@@ -74,7 +79,7 @@ class Set(NamedTuple):
     questions: alen_train_questions.Questions
 
 
-def plan(experiment: Experiment, name: str) -> run.Plan:
+def plan(experiment: Experiment, name: str, out: pathlib.Path) -> run.Plan:
     """One chunk per task × seed; tables of answers, of candidates, and of operators chosen."""
     count = len(experiment.seeds)
     at_once = min(count, SEEDS_AT_ONCE if jax.default_backend() == "cpu" else count)
@@ -83,7 +88,7 @@ def plan(experiment: Experiment, name: str) -> run.Plan:
         experiment.settings(),
         [at_once],
         functools.partial(_tasks, experiment),
-        functools.partial(_train, experiment),
+        functools.partial(_train, experiment, out),
         "organism",
         TABLES,
     )
@@ -97,37 +102,29 @@ def _tasks(experiment, layout):
     ]
 
 
-def _train(experiment, layout, pending) -> Iterator[tuple[run.Task, run.Output]]:
+def _train(experiment, out, layout, pending) -> Iterator[tuple[run.Task, run.Output]]:
     places = {tuple(map(int, task.name.split("-"))): task for task in pending}
-    for number, (label, subject) in enumerate(experiment.subjects):
-        seeds = [seed for task, seed in places if task == number]
+    for number, (_, subject) in enumerate(experiment.subjects):
         asked = functools.cache(lambda s=subject: sets(experiment, s))
-        for start in range(0, len(seeds), layout[0]):
-            group = tuple(seeds[start : start + layout[0]])
-            trainer = alen_training.Trainer(dataclasses.replace(subject, seeds=group))
-            state = trainer.start()
-            for steps in np.diff([0, *subject.stops(subject.steps)]).tolist():
-                state, info, _ = trainer.advance(state, steps)
-                right = f"right {np.nanmean(info.measured.right_hard):.4f}"
-                _tell(label, "organism", state.organism.step[0], subject.steps, right)
-            for steps in np.diff([0, *subject.stops(subject.check_steps)]).tolist():
-                state, info, _ = trainer.check(state, steps)
-                loss = f"correctness {np.mean(info.correctness):.4f}"
-                loss += f", backward {np.mean(info.backward):.4f}"
-                _tell(label, "verifier", state.checked[0], subject.check_steps, loss)
-            params, checks = jax.device_get((state.organism.params, state.checks.params))
-            for i, seed in enumerate(group):
-                one = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), (params, checks))
-                tables = _tables(experiment, number, seed, *one, asked())
-                yield (
-                    places[number, seed],
-                    run.Output(tables, {"organism": one[0], "checks": one[1]._asdict()}),
-                )
+        for start in range(0, len(subject.seeds), layout[0]):
+            group = subject.seeds[start : start + layout[0]]
+            wanted = [place for place, seed in enumerate(group) if (number, seed) in places]
+            if not wanted:
+                continue
+            networks = _trained(dataclasses.replace(subject, seeds=group), out)
+            for place in wanted:
+                one = jax.tree.map(lambda leaf, i=place: leaf[i], networks)
+                tables = _tables(experiment, number, group[place], *one, asked())
+                tree = {"organism": one.organism, "checks": one.checks._asdict()}
+                yield places[number, group[place]], run.Output(tables, tree)
 
 
-def _tell(label, what, step, steps, measured):
-    """How far the training of a group is, which the bar of organisms does not show."""
-    tqdm.tqdm.write(f"{label}, {what}s, step {step} of {steps}: {measured}", file=sys.stderr)
+def _trained(subject, out) -> alen_training.Networks:
+    """Networks of all seeds: a run of alen_train under `out`, made or gone on with or read."""
+    folder = run.execute(alen_train_course.plan(subject, out, alen_trained.NAME), out)
+    stored = alen_trained.last(folder)["state"]
+    state = alen_train_course.restore(alen_training.Trainer(subject), stored)
+    return state.networks
 
 
 def sets(experiment: Experiment, subject: Subject) -> list[Set]:
@@ -269,4 +266,4 @@ class Outcome:
 
 def execute(experiment: Experiment, name: str, out: pathlib.Path) -> Outcome:
     """The finished run of an experiment, as far as it is not yet stored under `out`."""
-    return Outcome(experiment, run.execute(plan(experiment, name), out))
+    return Outcome(experiment, run.execute(plan(experiment, name, out), out))

@@ -131,7 +131,8 @@ def fit(method: Method, tuning: Answers, calibration: Answers, alpha: float, del
     reference = np.sort(seen, axis=0)
     if not method.margins or not method.certified:
         return Rule(method, reference, least(method), None)
-    tried = candidates(reference, least(method))
+    lowest = np.maximum(least(method), guarantees.typical(seen, right(method, tuning)))
+    tried = candidates(reference, lowest)
     order = guarantees.promising(tried, seen, right(method, tuning), alpha)
     certified = guarantees.learn_then_test(
         order, margins(method, calibration), right(method, calibration), alpha=alpha, delta=delta

@@ -33,12 +33,11 @@ def publish(folder: pathlib.Path, experiment: Experiment, margin: float) -> None
         "Events": _events(found),
         "Arms": _arms(found),
     }
-    manifest = run.manifest(folder)
-    facts = {n: v for n, v in manifest["settings"].items() if n != "arms"}
+    settings = run.manifest(folder)["settings"]
+    facts = {n: v for n, v in settings.items() if n != "arms"}
     facts |= {"margin": margin, "arms": len(found.names)}
     facts["symbols"] = repr(experiment.subject.vocabulary.symbols)
-    facts |= {name: manifest[name] for name in ("device", "python", "commit", "started")}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    facts |= run.facts(folder)
     page = report.Report(
         TITLE,
         QUESTION,

@@ -73,10 +73,8 @@ def publish(experiment: Experiment, folder: pathlib.Path) -> None:
     """Writes summary, report and findings into a run folder."""
     found = analysis.read(experiment, folder)
     storage.write_csv(folder / "summary.csv", analysis.summary(experiment, found))
-    manifest = run.manifest(folder)
-    facts = {**manifest["settings"], "symbols": repr(manifest["settings"]["symbols"])}
-    facts |= {name: manifest[name] for name in ("device", "python", "commit", "started", "seconds")}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    settings = run.manifest(folder)["settings"]
+    facts = {**settings, "symbols": repr(settings["symbols"]), **run.facts(folder)}
     page = report.Report(TITLE, QUESTION, facts=facts, **analysis.analyse(experiment, found))
     report.write(folder, page)
 

@@ -130,11 +130,8 @@ def announce(study: Plasticity, out: pathlib.Path) -> pathlib.Path:
 
 def publish(folder: pathlib.Path, parts: dict) -> None:
     """Writes the report, and its findings as JSON, into a run folder."""
-    manifest = run.manifest(folder)
-    facts = {name: manifest[name] for name in ("device", "python", "commit", "started", "finished")}
-    facts["seconds"] = f"{manifest['seconds']:.1f}"
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
-    told = {name: v for name, v in manifest["settings"].items() if name != "arms"}
+    facts = run.facts(folder)
+    told = {name: v for name, v in run.manifest(folder)["settings"].items() if name != "arms"}
     facts |= {name: str(value) for name, value in told.items()}
     report.write(folder, report.Report(TITLE, QUESTION, facts=facts, **parts))
 

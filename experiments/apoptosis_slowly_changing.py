@@ -109,10 +109,7 @@ def publish(folder: pathlib.Path, parts: Mapping) -> None:
     """Writes the report, and its findings as JSON, into a run folder."""
     from experiments.shell import report
 
-    manifest = run.manifest(folder)
-    facts = {name: manifest[name] for name in ("device", "python", "commit", "started", "finished")}
-    facts["seconds"] = f"{manifest['seconds']:.1f}"
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    facts = run.facts(folder)
     title = "Slowly-Changing Regression"
     question = (
         "Does a small network go on learning while its task changes slowly for ever, and do "

@@ -82,10 +82,8 @@ def write(subject: Subject, out: pathlib.Path) -> pathlib.Path:
     folder = run.execute(apoptosis_course.plan(subject, out, NAME), out)
     found = apoptosis_trained.Found.read(folder)
     storage.write_csv(folder / "summary.csv", found.summary(subject))
-    manifest = run.manifest(folder)
-    facts = {**manifest["settings"], "symbols": repr(subject.vocabulary.symbols)}
-    facts |= {name: manifest[name] for name in ("device", "python", "commit", "started")}
-    facts["versions"] = ", ".join(f"{name} {v}" for name, v in manifest["versions"].items())
+    settings = run.manifest(folder)["settings"]
+    facts = {**settings, "symbols": repr(subject.vocabulary.symbols), **run.facts(folder)}
     page = report.Report(TITLE, QUESTION, facts=facts, **found.parts(subject))
     report.write(folder, page)
     return folder

@@ -171,13 +171,8 @@ def write(folder: pathlib.Path, study: Study, parts: dict) -> None:
     """Writes the report of a finished run, and its findings as JSON, into its folder."""
     from experiments.shell import report
 
-    manifest = run.manifest(folder)
-    facts = {
-        **{name: _said(value) for name, value in manifest["settings"].items()},
-        **{name: manifest[name] for name in ("device", "python", "commit", "started", "finished")},
-        "seconds": f"{manifest['seconds']:.1f}",
-        "versions": ", ".join(f"{name} {v}" for name, v in manifest["versions"].items()),
-    }
+    settings = run.manifest(folder)["settings"]
+    facts = {**{name: _said(value) for name, value in settings.items()}, **run.facts(folder)}
     told = [finding[:2] for finding in parts["findings"]]
     page = report.Report(study.title, study.question, facts=facts, **parts | {"findings": told})
     report.write(folder, page, _verdicts(parts))

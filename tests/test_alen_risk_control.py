@@ -256,6 +256,18 @@ def test_three_checks_on_one_path_and_an_order_learnt_elsewhere():
     assert not unordered.certified  # the strictest thresholds verify too few to begin with
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.2])
+def test_typical_thresholds_leave_out_a_share_of_the_right(share):
+    draw = np.random.default_rng(0)
+    margins, right = draw.normal(size=(5000, 3)), draw.random(5000) < 0.7
+    limits = guarantees.typical(margins, right, share)
+    out = (margins[right] <= limits).mean(axis=0)
+    np.testing.assert_allclose(out, share, atol=1 / right.sum())
+    changed = np.where(right[:, None], margins, -7.0)  # the wrong ones have no say
+    np.testing.assert_array_equal(guarantees.typical(changed, right, share), limits)
+    assert np.isneginf(guarantees.typical(margins, np.zeros(5000, bool), share)).all()
+
+
 # What is said
 
 

@@ -141,7 +141,7 @@ def test_parts_lie_within_the_question(task):
             assert all(0 <= start < stop <= size for start, stop in parts)
             symbols = task.tokeniser.split(question)
             hidden = {symbols[i] for start, stop in parts for i in range(start, stop)}
-            assert hidden.isdisjoint(base.FILLERS)
+            assert hidden.isdisjoint(tasks.base.surfaces.FILLERS)
     assert any(task.parts(e.question) for e in some(task, task.strata[0], "train", keys(1)[0]))
 
 

@@ -15,6 +15,7 @@ from experiments import (
     alen_train_questions,
     alen_trained,
     alen_training,
+    alen_verification_experiment,
 )
 from experiments.alen_train import Train
 from experiments.alen_train_course import Evidence
@@ -151,6 +152,62 @@ def test_a_run_killed_before_it_thins_ends_in_the_same_bits(
     equal_runs(again, finished)
 
 
+@pytest.mark.parametrize("method", ["advance", "check"])
+def test_another_study_that_is_killed_in_training_loses_the_chunk_in_flight_and_no_bit(
+    finished, tmp_path, compile_once, trainer, monkeypatch, method
+):
+    calls, original = [], getattr(trainer, method)
+
+    def killed(state, steps):
+        calls.append(steps)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(state, steps)
+
+    monkeypatch.setattr(trainer, method, killed)
+    with pytest.raises(KeyboardInterrupt):
+        alen_verification_experiment._trained(TINY.subject(), tmp_path)
+    found = alen_verification_experiment._trained(TINY.subject(), tmp_path)
+    assert calls == [2, 2, 2]
+    tree = storage.load_tree(finished / "checkpoints" / stored_chunks(finished)[-1])["state"]
+    same(found, alen_train_course.restore(trainer, tree).networks)
+
+
+def test_seeds_that_the_devices_do_not_divide_are_as_without_padding(trainer):
+    """Of three on two devices, the last is trained twice, and nobody sees it."""
+    subject = dataclasses.replace(trainer.subject, seeds=(0, 1, 5))
+    padded = alen_training.Trainer(subject, jax.local_devices()[:2], block=16)
+    examples = subject.task.enumerate("trained", "test")[:8]
+    asked = alen_train_questions.prepare(keys.root(6), subject.task, examples, subject.surfaces)
+
+    def lived(own):
+        state, learnt, _ = own.advance(own.start(), 2)
+        state = alen_train_course.restore(own, alen_train_course.flat(state))
+        state, checked, _ = own.check(state, 2)
+        return (state, own.ask(state.networks, asked)), (learnt, checked)
+
+    assert (padded.devices, padded.padding) == (2, 1)
+    (found, shown), (expected, seen) = lived(padded), lived(trainer)
+    jax.tree.map(lambda one, other: _close(one, other, 0), found, expected)
+    jax.tree.map(lambda one, other: _close(one, other, 1), shown, seen)
+
+
+def _close(three, two, axis):
+    """The first two of three seeds are as the two."""
+    assert three.shape[axis] == 3
+    np.testing.assert_allclose(np.take(three, (0, 1), axis), two, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "devices", "used", "padding"),
+    [(5, 2, 2, 1), (4, 2, 2, 0), (5, 4, 3, 1), (2, 4, 2, 0), (1, 4, 1, 0)],
+)
+def test_as_many_devices_are_used_as_make_it_quickest(trainer, seeds, devices, used, padding):
+    subject = dataclasses.replace(trainer.subject, seeds=tuple(range(seeds)))
+    own = alen_training.Trainer(subject, jax.local_devices()[:devices])
+    assert (own.devices, own.padding, len(own.roots)) == (used, padding, seeds + padding)
+
+
 def test_a_seed_does_not_see_its_neighbours(finished, trainer, monkeypatch):
     """The programs are those of the pair (0, 1); the seeds are the pair (7, 0)."""
     other = alen_training.Trainer(
@@ -207,7 +264,17 @@ def test_thresholds_let_right_answers_pass_and_are_never_lenient():
     assert found.certified
     assert found.wrong == 0
     assert found.verified == 100
-    assert tuple(found.thresholds) == (0.0, 0.0, 0.5)
+    # All that is right is wholly stable: less than that would be like nothing that is known.
+    assert tuple(found.thresholds) == (0.0, 0.0, np.nextafter(1.0, 0.0))
+
+
+def test_what_is_unlike_all_right_answers_is_not_verified():
+    known = evidence(2000, 0, 0.5)  # no answer is wrong, so any thresholds could be certified
+    found = alen_train_course.certify(known, known, 0.05, 0.05)
+    assert found.certified
+    assert found.verified >= 0.99 * 2000
+    assert (np.array([0.45, 0.6, 1.0]) <= found.thresholds).any()
+    assert (np.array([0.6, 0.6, 1.0]) > found.thresholds).all()
 
 
 def test_nothing_is_certified_where_answers_are_wrong_or_few():

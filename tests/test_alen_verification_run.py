@@ -3,8 +3,6 @@
 import csv
 import dataclasses
 import json
-import types
-from typing import ClassVar
 
 import alen_planted
 import jax
@@ -100,32 +98,6 @@ def test_self_consistency_costs_what_answer_and_checks_do():
     assert more.samples > cost.samples
 
 
-class Trained:
-    """In the place of a trainer: parameters by seed, and which seeds it was asked for."""
-
-    seen: ClassVar = []
-
-    def __init__(self, subject):
-        self.seeds = subject.seeds
-        Trained.seen.append(subject.seeds)
-
-    def start(self):
-        marks = {"mark": np.array(self.seeds)[:, None]}
-        return alen_training.State(
-            organism=types.SimpleNamespace(params=marks, step=np.zeros(1, int)),
-            checks=type("Checks", (), {"params": verifier.Params(marks, marks)}),
-            checked=np.zeros(1, int),
-        )
-
-    def advance(self, state, steps):
-        zeros = np.zeros((steps, 1))
-        measured = types.SimpleNamespace(right_hard=zeros)
-        info = types.SimpleNamespace(measured=measured, correctness=zeros, backward=zeros)
-        return state, info, 0.0
-
-    check = advance
-
-
 def planted(subject, params, checks, questions, key, samples):
     """Answers that depend on the seed alone; with unanswerable ones wrong."""
     count = len(questions.questions)
@@ -137,11 +109,19 @@ def planted(subject, params, checks, questions, key, samples):
 
 @pytest.fixture
 def fake(monkeypatch):
-    monkeypatch.setattr(Trained, "seen", [])
-    monkeypatch.setattr(alen_training, "Trainer", Trained)
+    """In the place of training: parameters by seed. Returns the seeds that it was asked for."""
+    seen = []
+
+    def trained(subject, out):
+        seen.append(subject.seeds)
+        marks = {"mark": np.array(subject.seeds)[:, None]}
+        return alen_training.Networks(marks, verifier.Params(marks, marks))
+
+    monkeypatch.setattr(experiments, "_trained", trained)
     monkeypatch.setattr(asking, "ask", planted)
     energies = asking.Candidates(np.array([[0.0, 1.0], [1.0, 0.0]]), np.eye(2, dtype=bool))
     monkeypatch.setattr(asking, "candidates", lambda *_: energies)
+    return seen
 
 
 def test_a_run_resumes_by_task_and_seed_and_reports_the_same(fake, tmp_path, capsys):
@@ -149,14 +129,14 @@ def test_a_run_resumes_by_task_and_seed_and_reports_the_same(fake, tmp_path, cap
     flags = study.Verification(tasks=labels, seeds=3, steps=4, check_steps=2, questions=60, **FLAGS)
     experiment = flags.experiment()
     outcome = experiments.execute(experiment, study.NAME, tmp_path)
-    assert Trained.seen == [(0, 1, 2), (0, 1, 2)]
+    assert fake == [(0, 1, 2), (0, 1, 2)]
     study.publish(outcome, flags)
     names = ("summary.csv", "metrics.csv", "findings.json", "report.html")
     first = {name: (outcome.folder / name).read_bytes() for name in names}
 
     (outcome.folder / "results" / "01-00001.parquet").unlink()
     again = experiments.execute(experiment, study.NAME, tmp_path)
-    assert Trained.seen[2:] == [(1,)]
+    assert fake[2:] == [(0, 1, 2)]  # a run of its own, which is read
     study.publish(again, flags)
     for name in names[:-1]:
         assert (again.folder / name).read_bytes() == first[name]
@@ -180,6 +160,19 @@ def test_a_run_resumes_by_task_and_seed_and_reports_the_same(fake, tmp_path, cap
     for stem in ("risk_coverage", "energy", "confusion_0", "operators_1"):
         assert (again.folder / f"{stem}.png").exists()
     assert run.manifest(again.folder)["finished"]
+
+
+def test_every_organism_is_asked_with_its_own_verifier(fake, tmp_path, monkeypatch):
+    given = []
+    keep = lambda subject, params, checks, *more: (
+        given.append((params["mark"], *(own["mark"] for own in checks)))
+        or planted(subject, params, checks, *more)
+    )
+    monkeypatch.setattr(asking, "ask", keep)
+    own = experiments.Experiment((("modular", subject((4, 0, 7))),), 8)
+    experiments.execute(own, study.NAME, tmp_path)
+    found = np.array(given).reshape(3, -1)
+    np.testing.assert_array_equal(found, np.tile([[4], [0], [7]], found.shape[1]))
 
 
 def test_questions_of_all_strata_are_asked_in_one_shape(fake):

@@ -3,7 +3,8 @@
 A task says how its questions are made (`compose`) and what is true of them (`solve`, from the text
 alone); with `words`, `strata` and the longest question and answer that is enough. The rest has a
 default: splits, draws, exact checks, wrong answers, other surfaces, parts to mask. Hooks get
-*bare* questions: symbols set apart by `separator`, without the words of `FILLERS`.
+*bare* questions: symbols set apart by `separator`, without the words of
+`surfaces.FILLERS`.
 
 The split of a question is decided by a hash of its canonical form, so that another surface of it
 is in the same split; in a domain that `domain` lists, inputs are ranked by that hash instead, and
@@ -17,13 +18,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from alen import tokeniser
-from alen.tasks import splits
+from alen.tasks import draws, splits, surfaces
 
 TRAINED, UNANSWERABLE = "trained", "unanswerable"
-FILLERS = ("please", "now")  # may stand before and after any question, and mean nothing
 MISSING = "_"  # where a part of the question was left out
 MOST_COMPOSED = 2**15  # questions at once
 BARREN = 20  # rounds without a new question after which a stratum counts as exhausted
@@ -37,13 +36,8 @@ class Example(NamedTuple):
     stratum: str
 
 
-def generator(key) -> np.random.Generator:
-    """NumPy's generator, seeded by 128 bits of a jax key: many draws without a compilation."""
-    return np.random.default_rng(np.asarray(jax.random.bits(key, (4,), np.uint32)))
-
-
 @dataclasses.dataclass(frozen=True)
-class Task:
+class Task(surfaces.Surfaces):
     """One kind of question. A subclass adds its settings as fields and fills in what follows."""
 
     name = ""
@@ -93,18 +87,10 @@ class Task:
         return 0
 
     def rewrite(self, generator, question: str) -> str:
-        """Another surface of a bare question with the same meaning, or the same if none is."""
-        return question
+        """Another surface of a bare question with the same meaning, or the same if none is.
 
-    def wrong(self, generator, question: str, answer: str | None) -> str:
-        """An answer of the right form that differs from `answer`: here, by one symbol."""
-        if answer is None:
-            return str(generator.choice(self.answer_words))
-        symbols = self.tokeniser.split(answer)
-        place = generator.integers(len(symbols))
-        others = [word for word in self.answer_words if word != symbols[place]]
-        symbols[place] = others[generator.integers(len(others))]
-        return self.separator.join(symbols)
+        `generator`: `draws.Draws`. So in `wrong` and `guess`, which `Surfaces` has."""
+        return question
 
     @property
     def answer_words(self) -> tuple[str, ...]:
@@ -123,26 +109,17 @@ class Task:
 
     @property
     def symbols(self) -> tuple[str, ...]:
-        return (*self.words, *FILLERS)
+        return (*self.words, *surfaces.FILLERS)
 
     @property
     def question_length(self) -> int:
         """In tokens, fillers included."""
-        return self.longest_question + len(FILLERS)
+        return self.longest_question + len(surfaces.FILLERS)
 
     @property
     def answer_length(self) -> int:
         """In tokens, EOS included."""
         return self.longest_answer + 1
-
-    def bare(self, question: str) -> str:
-        """Without fillers, in the task's spacing. Raises ValueError for unknown symbols."""
-        return self.separator.join(self._body(question)[1])
-
-    def _body(self, question):
-        symbols = self.tokeniser.split(question)
-        before = int(symbols[:1] == [FILLERS[0]])
-        return before, symbols[before : len(symbols) - (symbols[-1:] == [FILLERS[1]])]
 
     def truth(self, question: str) -> str | None:
         """The true answer, from the text alone; None: there is none.
@@ -215,18 +192,19 @@ class Task:
 
         Raises ValueError for unknown names and, unless `fewer` will do, where there are less."""
         self._known(stratum, split)
-        every, found, source = self._listed(stratum), {}, generator(key)
+        every, found, source = self._listed(stratum), {}, draws.generator(key)
         listed = every and every[split]
         if listed is not None and (fewer or count <= len(listed)):
             chosen = [listed[i] for i in source.permutation(len(listed))[:count]]
             return [Example(question, self.solve(question), stratum) for question in chosen]
         share = self.shares(self.strata[0])[splits.NAMES.index(split)]
+        place, canon = self._place, self.canon
         barren = BARREN if listed is not None or share == 0 else 0
         while len(found) < count and barren < BARREN:
             before, wanted = len(found), count - len(found)
             size = min(int(1.1 * wanted / share) + 64, MOST_COMPOSED)
             for question in self.compose(source, stratum, size):
-                if question in found or self._place(self.canon(question)) != split:
+                if question in found or place(canon(question)) != split:
                     continue
                 answer = self.solve(question)
                 if (answer is None) == (stratum == UNANSWERABLE):
@@ -251,43 +229,16 @@ class Task:
             raise ValueError(f"count must be at least {len(pinned)} (pinned), got {count}")
         wanted = self._with_spare(count - len(pinned))
         drawn = self.draw(draw_key, first, splits.NAMES[0], wanted, fewer)
-        kept = [example for example in drawn if example.question not in self.pinned]
+        pinned_already = self.pinned
+        kept = [example for example in drawn if example.question not in pinned_already]
         examples = pinned + kept[: count - len(pinned)]
         if len(examples) < count and not fewer:
             raise ValueError(f"count must be at most {len(examples)}, got {count}")
-        return [examples[i] for i in generator(order_key).permutation(len(examples))]
+        return [examples[i] for i in draws.generator(order_key).permutation(len(examples))]
 
     def _with_spare(self, count):
         listed = self._listed(self.strata[0])
         return min(count + len(self.pinned), len(listed[splits.NAMES[0]]) if listed else math.inf)
-
-    def near_misses(self, key, examples: Sequence[Example]) -> list[str]:
-        """A wrong answer of the right form to each."""
-        source = generator(key)
-        return [self.wrong(source, self.bare(e.question), e.answer) for e in examples]
-
-    def near_miss(self, key, example: Example) -> str:
-        return self.near_misses(key, [example])[0]
-
-    def perturbations(self, key, questions: Sequence[str]) -> list[str]:
-        """Another surface of each, with the same meaning and the same answer."""
-        source = generator(key)
-        return [self._perturbed(source, question) for question in questions]
-
-    def perturb(self, key, question: str) -> str:
-        return self.perturbations(key, [question])[0]
-
-    def _perturbed(self, source, question):
-        bare = self.rewrite(source, self.bare(question))
-        before, after = FILLERS
-        surfaces = [bare, f"{before} {bare}", f"{bare} {after}", f"{before} {bare} {after}"]
-        others = [surface for surface in surfaces if surface.split() != question.split()]
-        return others[source.integers(len(others))]
-
-    def parts(self, question: str) -> list[tuple[int, int]]:
-        """Spans [start, stop) of token positions that the backward check may mask."""
-        before, symbols = self._body(question)
-        return [(start + before, stop + before) for start, stop in self.spans(symbols)]
 
     def _known(self, stratum, split):
         for value, allowed, what in (

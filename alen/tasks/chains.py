@@ -93,8 +93,8 @@ class Chains(base.Task):
     def rewrite(self, generator, question):
         """Premises in another order, each perhaps read from the other side."""
         premises, query = _read(question)
-        order = generator.permutation(len(premises)).tolist()
-        flips = (generator.random(len(premises)) < 0.5).tolist()
+        order = generator.permutation(range(len(premises)))
+        flips = [generator.random() < 0.5 for _ in premises]
         texts = [_edge(*premises[i], flip) for i, flip in zip(order, flips, strict=True)]
         return f"{' , '.join(texts)} ; {' '.join(query)}"
 

@@ -71,18 +71,26 @@ class File(base.Task):
     def bare(self, question):
         return " ".join(question.split())
 
+    def read(self, question):
+        return 0, question  # parts are of the text as it stands
+
     def solve(self, question):
         return self.answers[question]
 
     def wrong(self, generator, question, answer):
         """The answer of another line, or no word of its own where all have the same."""
-        others = sorted({other for other in self.answers.values() if other} - {answer})
-        return others[generator.integers(len(others))] if others else f"{answer} {answer}"
+        others = self._others(answer)
+        return generator.choice(others) if others else f"{answer} {answer}"
 
-    def _perturbed(self, source, question):
+    @functools.cache  # noqa: B019, as for `_listed`
+    def _others(self, answer):
+        return sorted({other for other in self.answers.values() if other} - {answer})
+
+    def _perturbed(self, source, fillers, question):
         bare = self.bare(question)
         others = [s for s in (f" {bare}", f"{bare} ", f" {bare} ") if s != question]
-        return others[source.integers(len(others))]
+        other = source.choice(others)
+        return other, fillers, other
 
     def parts(self, question):
         """Runs of up to four tokens: of a user's questions nothing more is known."""

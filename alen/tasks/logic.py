@@ -78,7 +78,7 @@ class Logic(base.Task):
         """Premises in another order, and the sides of what has no direction."""
         premises, conclusion = _read(question)
         turned = [_turned(generator, s) for s in (*premises, conclusion)]
-        order = generator.permutation(len(premises)).tolist()
+        order = generator.permutation(range(len(premises)))
         return f"{' ; '.join(turned[i] for i in order)} |- {turned[-1]}"
 
     def spans(self, symbols):

@@ -9,13 +9,15 @@ import functools
 
 import numpy as np
 
-from alen.tasks import base, splits
+from alen.tasks import base, draws, splits
 
 FUNCTIONS = tuple("abcdefghijk")
 UNDEFINED = ("l", "m")  # names of functions that have no table
 VALUES = tuple(f"{i:03b}" for i in range(8))
 NOTATIONS = ("forward", "backward", "both")
 RESERVED = 0.15  # of the compositions are held out for the stratum `composition`
+# As objects: rows of strings would be copied symbol by symbol.
+_VALUES, _FUNCTIONS, _UNDEFINED = (np.array(w, object) for w in (VALUES, FUNCTIONS, UNDEFINED))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,30 +61,34 @@ class Lookup(base.Task):
     @property
     def pinned(self):
         forward = [(x, f) for f in FUNCTIONS for x in VALUES]
-        return {q: 1 for x, f in forward for q in self._surfaces([x, f])}
+        return {q: 1 for x, f in forward for q in self._surfaces(f"{x} {f}")}
 
-    def _surfaces(self, symbols):
-        forward, backward = " ".join(symbols), " ".join(symbols[::-1])
-        return {"forward": [forward], "backward": [backward]}.get(
-            self.notation, [forward, backward]
-        )
+    def _surfaces(self, forward):
+        if self.notation == "forward":
+            return (forward,)
+        backward = " ".join(forward.split()[::-1])
+        return (backward,) if self.notation == "backward" else (forward, backward)
 
     def compose(self, generator, stratum, count):
         longer = (self.depth + 1, self.longest)
         low, high = {"longer": longer, "composition": (2, self.depth)}.get(stratum, (1, self.depth))
         depths = generator.integers(low, high + 1, count)
-        x = generator.choice(VALUES, (count, 1))
-        rows = np.hstack([x, generator.choice(FUNCTIONS, (count, high))])
+        x = generator.choice(_VALUES, (count, 1))
+        rows = np.hstack([x, generator.choice(_FUNCTIONS, (count, high))])
         if stratum == base.UNANSWERABLE:
             place = generator.integers(0, depths + 1)
-            spoilt = np.where(place == 0, base.MISSING, generator.choice(UNDEFINED, count))
+            spoilt = np.where(place == 0, base.MISSING, generator.choice(_UNDEFINED, count))
             rows[np.arange(count), place] = spoilt
         questions = []
-        for row, depth in zip(rows.tolist(), depths.tolist(), strict=True):
-            held = depth > 1 and splits.share_of(" ".join(row[1 : depth + 1])) < RESERVED
-            if stratum in ("longer", base.UNANSWERABLE) or held == (stratum == "composition"):
-                questions.append(row[: depth + 1])
-        return [self.rewrite(generator, " ".join(question)) for question in questions]
+        every, wanted = stratum in ("longer", base.UNANSWERABLE), stratum == "composition"
+        for depth, *row in zip(depths.tolist(), *rows.T.tolist(), strict=True):
+            functions = " ".join(row[1 : depth + 1])
+            if every or (depth > 1 and _reserved(functions)) == wanted:
+                questions.append(f"{row[0]} {functions}")
+        if self.notation == "forward":
+            return questions
+        source = draws.Draws(generator)
+        return [self.rewrite(source, question) for question in questions]
 
     def solve(self, question):
         x, *functions = self.canon(question).split()
@@ -95,8 +101,9 @@ class Lookup(base.Task):
         return x
 
     def canon(self, question):
-        symbols = question.split()
-        return question if symbols[0] in self._arguments else " ".join(symbols[::-1])
+        if question.partition(" ")[0] in self._arguments:
+            return question
+        return " ".join(question.split()[::-1])
 
     _arguments = frozenset((*VALUES, base.MISSING))
 
@@ -104,5 +111,12 @@ class Lookup(base.Task):
         return len(question.split()) - 1  # functions
 
     def rewrite(self, generator, question):
-        surfaces = self._surfaces(self.canon(question).split())
-        return surfaces[generator.integers(len(surfaces))]
+        surfaces = self._surfaces(self.canon(question))
+        if len(surfaces) == 1:
+            return surfaces[0]
+        return generator.choice(surfaces)
+
+
+@functools.lru_cache(maxsize=2**18)  # of five functions there are eleven to the fifth
+def _reserved(functions):
+    return splits.share_of(functions) < RESERVED

@@ -89,7 +89,7 @@ class Modular(base.Task):
     def rewrite(self, generator, question):
         symbols = question.split()
         if self.commute and symbols[1] != "-":
-            symbols[:-2:2] = generator.permutation(symbols[:-2:2]).tolist()
+            symbols[:-2:2] = generator.permutation(symbols[:-2:2])
         return " ".join(symbols)
 
     def spans(self, symbols):

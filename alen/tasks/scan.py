@@ -136,13 +136,14 @@ class Scan(base.Task):
         return " after ".join(self.canon(question).split(" and ")[::-1])
 
     def wrong(self, generator, question, answer):
-        """An action left out, repeated or changed."""
+        """An action left out, repeated (where there is room) or changed."""
         kind = generator.integers(3)
         actions = answer.split() if answer else []
         if kind == 2 or len(actions) < 2:
             return super().wrong(generator, question, answer)
         place = generator.integers(len(actions))
-        actions[place : place + 1] = [actions[place]] * (2 * int(kind))
+        times = 2 if kind and len(actions) < self.longest_answer else 0
+        actions[place : place + 1] = [actions[place]] * times
         return " ".join(actions)
 
 

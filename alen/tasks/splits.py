@@ -1,7 +1,6 @@
 """The four disjoint splits: which inputs are in which, by a stable hash of their canonical form."""
 
 import hashlib
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -16,9 +15,12 @@ def share_of(text: str) -> float:
 
 def place(form: str, shares: Sequence[float]) -> str:
     """The split of an input out of infinitely many: each has its share but for sampling error."""
-    u = share_of(form)
-    bounds = itertools.accumulate(shares)
-    return next((name for name, bound in zip(NAMES, bounds, strict=True) if u < bound), NAMES[-1])
+    u, bound = share_of(form), 0
+    for name, share in zip(NAMES, shares, strict=True):
+        bound += share
+        if u < bound:
+            return name
+    return NAMES[-1]
 
 
 def rank(

@@ -142,6 +142,15 @@ def manifest(folder: pathlib.Path) -> dict:
     return content
 
 
+def facts(folder: pathlib.Path) -> dict[str, str]:
+    """What a report says of how its run was made, but for the settings."""
+    known = manifest(folder)
+    names = ("device", "python", "commit", "started", "finished")
+    versions = ", ".join(f"{name} {version}" for name, version in known["versions"].items())
+    told = {name: str(known[name]) for name in names}
+    return told | {"seconds": f"{known['seconds']:.1f}", "versions": versions}
+
+
 def _open(folder, plan):
     path = folder / "manifest.json"
     if not path.exists():
