@@ -27,6 +27,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from apoptosis import layers
+
 NORMS = ("pre", "post")
 ACTIVATIONS = {"relu": nn.relu, "gelu": nn.gelu}  # gelu by its tanh approximation, as GPT-2
 COMPUTE = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -106,11 +108,13 @@ class Transformer(nn.Module):
             place = _Table(shape.context, shape.width, dtype, name="position")()
             # A product where others gather: its gradient is no scatter, which GPUs add up in
             # an order of chance.
-            h = jax.nn.one_hot(tokens, self.symbols, dtype=dtype) @ table + place[:length]
-            h = nn.Dropout(shape.dropout, deterministic=not training)(h)
+            h = jax.nn.one_hot(tokens.ravel(), self.symbols, dtype=dtype) @ table
+            # In rows from here on: CPUs take twice as long over a kernel's gradient in blocks.
+            h = (h.reshape(*tokens.shape, -1) + place[:length]).reshape(h.shape)
+            h = layers.Dropout(shape.dropout)(h, training)
             for i in range(shape.layers):
                 block = _Block(shape, dtype, self.attention, name=f"block_{i}")
-                h = block(h, training)
+                h = block(h, length, training)
             if shape.norm == "pre":
                 h = nn.LayerNorm(dtype=dtype, name="norm_final")(h)
             if shape.tied:
@@ -118,7 +122,7 @@ class Transformer(nn.Module):
             else:
                 head = nn.Dense(self.symbols, False, dtype, kernel_init=normal, name="head")
                 logits = head(h)
-            return logits.astype(jnp.float32)
+            return logits.reshape(*tokens.shape, -1).astype(jnp.float32)
 
 
 class _Table(nn.Module):
@@ -133,12 +137,14 @@ class _Table(nn.Module):
 
 
 class _Block(nn.Module):
+    """Of rows `[B · T, D]`, those of `length` tokens one after the other."""
+
     shape: Architecture
     dtype: jnp.dtype
     attention: str
 
     @nn.compact
-    def __call__(self, h, training):
+    def __call__(self, h, length, training):
         shape = self.shape
         sublayers = (
             (_Attention(shape, self.dtype, self.attention, name="attention"), "norm_1"),
@@ -146,9 +152,9 @@ class _Block(nn.Module):
         )
         for sublayer, name in sublayers:
             norm = nn.LayerNorm(dtype=self.dtype, name=name)
-            drop = nn.Dropout(shape.dropout, deterministic=not training)
             before = shape.norm == "pre"
-            h = h + drop(sublayer(norm(h) if before else h))
+            change = sublayer(norm(h) if before else h, length)
+            h = h + layers.Dropout(shape.dropout)(change, training)
             h = h if before else norm(h)
         return h
 
@@ -159,22 +165,26 @@ class _Attention(nn.Module):
     implementation: str
 
     @nn.compact
-    def __call__(self, h):
+    def __call__(self, h, length):
         shape = self.shape
-        self.sow("intermediates", "inputs", h)
-        query, key, value = (
+        heads = shape.heads, shape.channels
+        self.sow("intermediates", "inputs", _apart(h, length))
+        three = (
             nn.DenseGeneral(
-                (shape.heads, shape.channels),
+                heads,
                 use_bias=False,
                 dtype=self.dtype,
                 kernel_init=nn.initializers.normal(DEVIATION),
                 name=name,
-            )(h)
+            )(h).reshape(-1, length, *heads)
             for name in ("query", "key", "value")
         )
-        mixed = jax.nn.dot_product_attention(
-            query, key, value, is_causal=True, implementation=self.implementation
-        )
+        if self.implementation == "xla":
+            mixed = layers.causal(*three)
+        else:
+            mixed = jax.nn.dot_product_attention(
+                *three, is_causal=True, implementation=self.implementation
+            )
         self.sow("intermediates", "channels", mixed)
         return nn.DenseGeneral(
             shape.width,
@@ -183,7 +193,7 @@ class _Attention(nn.Module):
             dtype=self.dtype,
             kernel_init=_residual(shape),
             name="out",
-        )(mixed)
+        )(mixed.reshape(-1, *heads))
 
 
 class _FeedForward(nn.Module):
@@ -191,15 +201,26 @@ class _FeedForward(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, h):
-        self.sow("intermediates", "inputs", h)
+    def __call__(self, h, length):
+        shape = self.shape
+        self.sow("intermediates", "inputs", _apart(h, length))
         normal = nn.initializers.normal(DEVIATION)
-        hidden = nn.Dense(self.shape.ffn, dtype=self.dtype, kernel_init=normal, name="up")(h)
-        hidden = ACTIVATIONS[self.shape.activation](hidden)
-        self.sow("intermediates", "hidden", hidden)
+        hidden = nn.Dense(shape.ffn, dtype=self.dtype, kernel_init=normal, name="up")(h)
+        # Memory for what its gradient reads would cost more than taking it again.
+        hidden = jax.checkpoint(ACTIVATIONS[shape.activation])(hidden)
+        self.sow("intermediates", "hidden", _apart(hidden, length))
         return nn.Dense(
-            self.shape.width, dtype=self.dtype, kernel_init=_residual(self.shape), name="down"
+            shape.width,
+            dtype=self.dtype,
+            kernel_init=_residual(shape),
+            dot_general=layers.narrowing if shape.ffn > shape.width else None,
+            name="down",
         )(hidden)
+
+
+def _apart(rows, length):
+    """`[B, T, …]` of rows."""
+    return rows.reshape(-1, length, *rows.shape[1:])
 
 
 def _residual(shape: Architecture):

@@ -31,7 +31,7 @@ class OperatorStudy(alen_configuration.Sized):
     operators: tuple[int, ...] = cli.field((1, 4, 8, 12), "numbers of operators, the least first")
     steps: tuple[int, ...] = cli.field((1, 3, 10), "steps of reasoning, the least first")
     seeds: int = cli.field(6, "organisms of each arm, at least 5")
-    training_steps: int | None = cli.field(None, "by default as for size and task")
+    training_steps: int = cli.field(800, "few, that arms may differ (0: as for size and task)")
     weight_decay: float | None = cli.field(None, "of the organism; likewise")
     pool: int | None = cli.field(None, "training questions that are held at a time; likewise")
     questions: int = cli.field(4000, "most test questions of a stratum")
@@ -53,9 +53,9 @@ class OperatorStudy(alen_configuration.Sized):
                 raise ValueError(f"{name} must be at most {most}, got {values}")
         if self.seeds < 5 or self.seeds > APART:
             raise ValueError(f"seeds must be from 5 to {APART}, got {self.seeds}")
-        for name in ("training_steps", "pool", "questions"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("training_steps", 0), ("pool", 1), ("questions", 1)):
+            if getattr(self, name) is not None and getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         blocks.dtype_of(self.compute)
         keys.check(self.seed * APART + self.seeds)
 
@@ -65,7 +65,7 @@ class OperatorStudy(alen_configuration.Sized):
         recipe = alen_recipes.find(self.size, task.name)
         language = alen_train_questions.language(task)
         configuration = alen_recipes.configured(self, recipe, language)
-        told = recipe.taken({**dataclasses.asdict(self), "steps": self.training_steps})
+        told = recipe.taken({**dataclasses.asdict(self), "steps": self.training_steps or None})
         # The reference: the size's operators, and steps as given, or from the middle of the arms'.
         middle = self.reasoning_steps or self.steps[len(self.steps) // 2]
         shape = dataclasses.replace(configuration.architecture, steps=middle)

@@ -35,11 +35,19 @@ class Steps:
 class Watched:
     """The same steps with evidence of every neuron gathered in them.
 
-    `record` samples of outputs are kept at every step, and with `inputs` those of the inputs.
+    `record` samples of outputs are kept at every step, and with `inputs` those of the inputs;
+    `watch` is how many sequences of a batch are looked at, by default all.
     """
 
-    def __init__(self, trainer: Trainer, steps: int, record: int = 0, inputs: bool = False):
-        self.trainer, self.steps = trainer, steps
+    def __init__(
+        self,
+        trainer: Trainer,
+        steps: int,
+        record: int = 0,
+        inputs: bool = False,
+        watch: int | None = None,
+    ):
+        self.trainer, self.steps, self.watch = trainer, steps, watch
         state = trainer.start()
         known = evidence.init(state.params, record=record, inputs=inputs)
         self.carry = state, jax.device_put(known, trainer.everywhere)
@@ -69,7 +77,11 @@ class Watched:
             loss, gradient, seen = transformer.observed(
                 model, keys.stream(key, "dropout"), state.params, tokens, targets
             )
-            known = evidence.gather(known, state.params, seen.activations, gradient, seen.inputs)
+            # Spread over the batch, and so over the devices.
+            apart = training.batch // (self.watch or training.batch)
+            watched = lambda own: own[::apart][: self.watch]
+            outputs, inputs = jax.tree.map(watched, tuple(seen))
+            known = evidence.gather(known, state.params, outputs, gradient, inputs)
             updates, memory = self.trainer.optimiser.update(gradient, state.optimiser, state.params)
             params = optax.apply_updates(state.params, updates)
             return (State(params, memory, state.step + 1), known), loss

@@ -10,7 +10,7 @@ import pytest
 from apoptosis import neurons, presets, recipes, transformer
 from experiments import bench_apoptosis, bench_apoptosis_events, bench_apoptosis_torch
 from experiments.apoptosis_training import Trainer
-from experiments.bench_apoptosis import EVIDENCE, OURS, PLAIN, RECORDED, TORCH, Sample
+from experiments.bench_apoptosis import EVIDENCE, OURS, PART, PLAIN, RECORDED, TORCH, Sample
 from experiments.shell import cli, run, storage
 
 # Post-LN, untied and clipped, as the prototype; one layer, to compile less.
@@ -44,11 +44,14 @@ def ready(bench, trainer):
 def test_watching_changes_nothing_of_what_is_trained(ready):
     steps, _ = ready
     assert len(steps[OURS].losses) == len(steps[EVIDENCE].losses)
-    for name in (EVIDENCE, RECORDED):
+    for name in (EVIDENCE, RECORDED, PART):
         np.testing.assert_allclose(steps[name].losses, steps[OURS].losses, rtol=1e-5)
     known = steps[EVIDENCE].known["block_0/mlp"]
     assert (known.age == len(steps[EVIDENCE].losses)).all()
     assert known.outputs.shape == (0, 16)
+    part = steps[PART].known["block_0/mlp"]  # of one sequence in four
+    assert (part.average("square") != known.average("square")).all()
+    np.testing.assert_allclose(part.average("taylor"), known.average("taylor"), rtol=1e-4)
     assert steps[RECORDED].known["block_0/mlp"].outputs.shape == (32, 16)
     assert steps[RECORDED].known["block_0/mlp"].inputs.shape == (32, 8)
 
@@ -81,7 +84,7 @@ def test_the_bench_runs(bench, ready, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(bench_apoptosis, "prepare_events", lambda *_: ready[1])
     folder = bench_apoptosis.main(bench, cli.Options(out=str(tmp_path)))
     content = storage.read_json(folder / "bench.json")
-    assert set(content["samples"]) == {OURS, EVIDENCE, RECORDED, PLAIN, "growth"}
+    assert set(content["samples"]) == {OURS, EVIDENCE, RECORDED, PART, PLAIN, "growth"}
     assert all(len(taken) == 2 for taken in content["samples"].values())
     assert content["samples"][OURS][0][0] == 2
     assert content["costs"][OURS]["cpu / ours"] == [1, 1, 1]
@@ -126,6 +129,7 @@ def test_costs_are_ratios_within_a_repeat_and_targets_are_judged_by_them():
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"recipes": ("prayer",)}, "recipes must be of random, .*, got 'prayer'"),
         ({"preset": "huge"}, "preset must be one of"),
+        ({"watch": 5}, "watch must be at most the 4 sequences of a batch, got 5"),
         ({"record": 33}, "record must be at most the 32 tokens of a batch, got 33"),
     ],
     ids=str,
