@@ -14,6 +14,7 @@ import numpy as np
 from alen import risk_control, selective
 
 CORRECTIONS = ("fixed_sequence", "bonferroni")
+JUST = 1e-3  # below a margin, whether shares, nats or log odds: seen in float32 and in print
 _RISK = {
     "false_verify": "wrong answers among the verified",
     "verified_wrong": "answers that are verified and wrong among all",
@@ -146,7 +147,7 @@ def typical(margins, right, share=0.001) -> np.ndarray:
         raise ValueError(f"share must lie in [0, 1), got {share}")
     if not right.any():
         return np.full(margins.shape[1], -np.inf)
-    return np.nextafter(np.quantile(margins[right], share, axis=0, method="lower"), -np.inf)
+    return np.quantile(margins[right], share, axis=0, method="lower") - JUST
 
 
 def promising(candidates, margins, right, alpha, risk="false_verify") -> np.ndarray:

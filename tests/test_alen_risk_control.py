@@ -262,10 +262,13 @@ def test_typical_thresholds_leave_out_a_share_of_the_right(share):
     margins, right = draw.normal(size=(5000, 3)), draw.random(5000) < 0.7
     limits = guarantees.typical(margins, right, share)
     out = (margins[right] <= limits).mean(axis=0)
-    np.testing.assert_allclose(out, share, atol=1 / right.sum())
+    np.testing.assert_allclose(out, share, atol=2e-3)
     changed = np.where(right[:, None], margins, -7.0)  # the wrong ones have no say
     np.testing.assert_array_equal(guarantees.typical(changed, right, share), limits)
     assert np.isneginf(guarantees.typical(margins, np.zeros(5000, bool), share)).all()
+    # A margin that all have passes, also where thresholds are rounded to the type of margins.
+    shared = guarantees.typical(np.ones(9), np.ones(9, bool)).astype(np.float32)
+    assert np.float32(1) > shared
 
 
 # What is said

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from alen import tasks, tokeniser, verify
+from alen import guarantees, tasks, tokeniser, verify
 from experiments import (
     alen_configuration,
     alen_train,
@@ -265,7 +265,7 @@ def test_thresholds_let_right_answers_pass_and_are_never_lenient():
     assert found.wrong == 0
     assert found.verified == 100
     # All that is right is wholly stable: less than that would be like nothing that is known.
-    assert tuple(found.thresholds) == (0.0, 0.0, np.nextafter(1.0, 0.0))
+    np.testing.assert_allclose(found.thresholds, (0.0, 0.0, 1.0 - guarantees.JUST))
 
 
 def test_what_is_unlike_all_right_answers_is_not_verified():
