@@ -1,8 +1,9 @@
 """How a size is trained on a task, where nothing else is asked for.
 
-Recipes of a task were chosen on its tuning questions, those of a size alone were not. Numbers of
-the architecture and the rate stand behind every file, variable and flag (`alen_configuration`);
-steps, decay and pool have flags of their own.
+Recipes of a task were chosen on its tuning questions; those of a size alone were not, nor were the
+verifier's numbers of small, which has yet to be measured. Numbers of the architecture and the rate
+stand behind every file, variable and flag (`alen_configuration`); steps, decay and pool have flags
+of their own.
 """
 
 from collections.abc import Mapping

@@ -68,8 +68,10 @@ class Surfaces:
 
     def near_misses(self, key, examples: Sequence) -> list[str]:
         """A wrong answer of the right form to each."""
-        source = draws.Draws(draws.generator(key))
-        return [self.wrong(source, self.bare(e.question), e.answer) for e in examples]
+        bare = [self.bare(example.question) for example in examples]
+        answers = [example.answer for example in examples]
+        tokens = self.tokeniser.answers(answers, self.answer_length)
+        return list(map(self.tokeniser.decode, self.missed(key, bare, answers, tokens)))
 
     def near_miss(self, key, example) -> str:
         return self.near_misses(key, [example])[0]
